@@ -1,0 +1,31 @@
+import { randomBytes } from 'node:crypto'
+
+// Crockford's alphabet in lower case: no look-alikes, safe in a URL, a SQL name and a certificate SAN.
+const alphabet = '0123456789abcdefghjkmnpqrstvwxyz'
+
+type Branded<Prefix extends string> = `${Prefix}_${string}`
+export type GrantId = Branded<'gr'>
+export type TaskId = Branded<'tsk'>
+export type ApprovalId = Branded<'ap'>
+export type RequestId = Branded<'rq'>
+
+/** A fresh identifier: the prefix and 26 characters, the first 10 ordered by creation time (ULID layout, 80 random bits). */
+export function newId<Prefix extends 'gr' | 'tsk' | 'ap' | 'rq'>(prefix: Prefix, nowMs: number): Branded<Prefix> {
+  let time = ''
+  for (let rest = nowMs, i = 0; i < 10; i++) {
+    time = alphabet[rest % 32] + time
+    rest = Math.floor(rest / 32)
+  }
+  let random = ''
+  for (const byte of randomBytes(16)) random += alphabet[byte & 31]
+  return `${prefix}_${time}${random}`
+}
+
+/** Whether attacker-controlled text has the shape of an identifier with that prefix. */
+export function isId<Prefix extends 'gr' | 'tsk' | 'ap' | 'rq'>(prefix: Prefix, text: string): text is Branded<Prefix> {
+  return (
+    text.length === prefix.length + 27 &&
+    text.startsWith(`${prefix}_`) &&
+    /^[0-9a-hjkmnp-tv-z]{26}$/.test(text.slice(-26))
+  )
+}

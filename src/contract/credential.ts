@@ -1,0 +1,53 @@
+import { z } from 'zod'
+import { approvalIdField, durationField, grantIdField, nameField, taskIdField, textField, timeField } from './fields.ts'
+
+/** Body of `POST /v1/credentials`. */
+export const credentialRequestSchema = z
+  .strictObject({
+    purpose: nameField,
+    credential: nameField.optional(),
+    ttl: durationField.optional(),
+    task: taskIdField.optional(),
+    reason: textField(500).optional(),
+    delivery: z.enum(['plain', 'wrapped']).optional(),
+    params: z
+      .record(z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'a parameter name'), z.string().max(16_384))
+      .refine((params) => Object.keys(params).length <= 16, 'at most 16 parameters')
+      .optional(),
+    approval: approvalIdField.optional(),
+  })
+  .meta({ id: 'CredentialRequest' })
+export type CredentialRequest = z.infer<typeof credentialRequestSchema>
+
+/** Body of the `201` answer: the one place a secret is written. */
+export const issuedCredentialSchema = z
+  .object({
+    grant: grantIdField,
+    workload: nameField,
+    purpose: nameField,
+    credential: nameField,
+    environment: z.string(),
+    issued_at: timeField,
+    expires_at: timeField.nullable().describe('null for a static secret, which does not end by itself'),
+    ttl_capped_by: z.array(z.string()),
+    renewable: z.boolean(),
+    revocable: z.boolean().describe('false: nothing can end this secret before it expires'),
+    delivery: z.enum(['plain', 'wrapped']),
+    secret: z.record(z.string(), z.unknown()).describe("Vault's own field names, or `wrap_info` fields when wrapped"),
+    task: taskIdField.optional(),
+    ledger: z.object({ index: z.int(), receipt: z.string() }),
+  })
+  .meta({ id: 'IssuedCredential' })
+export type IssuedCredential = z.infer<typeof issuedCredentialSchema>
+
+/** Body of the `202` answer: a person must say yes first. */
+export const pendingApprovalSchema = z
+  .object({
+    approval: approvalIdField,
+    status: z.literal('pending'),
+    approvers: z.array(nameField),
+    expires_at: timeField,
+    poll: z.string(),
+  })
+  .meta({ id: 'PendingApproval' })
+export type PendingApproval = z.infer<typeof pendingApprovalSchema>

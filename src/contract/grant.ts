@@ -1,0 +1,88 @@
+import { z } from 'zod'
+import { durationField, grantIdField, nameField, taskIdField, textField, timeField } from './fields.ts'
+
+/** A grant as its holder, its owner, operators and auditors see it. Never holds the secret or the lease. */
+export const grantSchema = z
+  .object({
+    grant: grantIdField,
+    status: z.enum(['pending', 'minting', 'active', 'ending', 'ended']),
+    outcome: z.enum(['revoked', 'expired', 'expires_only', 'failed', 'irrevocable', 'gone']).nullable(),
+    workload: nameField,
+    owner: nameField,
+    purpose: nameField,
+    environment: z.string(),
+    credential: nameField,
+    task: taskIdField.nullable(),
+    opened_at: timeField,
+    issued_at: timeField.nullable(),
+    expires_at: timeField.nullable(),
+    ended_at: timeField.nullable(),
+    renewable: z.boolean(),
+    revocable: z.boolean(),
+    ids: z.array(z.object({ type: z.string(), value: z.string() })).describe('Public identifiers of what was minted'),
+    ledger: z.object({ intent: z.int(), issued: z.int().nullable(), ended: z.int().nullable() }),
+  })
+  .meta({ id: 'Grant' })
+export type GrantView = z.infer<typeof grantSchema>
+
+export const grantListSchema = z
+  .object({ grants: z.array(grantSchema), next: z.string().nullable().describe('Send as `after` for the next page') })
+  .meta({ id: 'GrantList' })
+export type GrantList = z.infer<typeof grantListSchema>
+
+export const grantFilterSchema = z.strictObject({
+  workload: nameField.optional(),
+  purpose: nameField.optional(),
+  owner: nameField.optional(),
+  credential: nameField.optional(),
+  task: taskIdField.optional(),
+  status: z.enum(['live', 'ended', 'all']).default('live'),
+  after: z.string().max(64).optional(),
+  limit: z.coerce.number().int().min(1).max(500).default(100),
+})
+export type GrantFilter = z.infer<typeof grantFilterSchema>
+
+export const renewRequestSchema = z.strictObject({ ttl: durationField.optional() }).meta({ id: 'RenewRequest' })
+export const renewedSchema = z
+  .object({ grant: grantIdField, expires_at: timeField, ttl_capped_by: z.array(z.string()) })
+  .meta({ id: 'Renewed' })
+export type Renewed = z.infer<typeof renewedSchema>
+
+export const revokeRequestSchema = z.strictObject({ reason: textField(500).optional() }).meta({ id: 'RevokeRequest' })
+/** What ending one grant came to; a list of these answers the end of a task. */
+export const endedGrantSchema = z
+  .object({
+    grant: grantIdField,
+    credential: nameField,
+    outcome: z.enum(['revoked', 'expired', 'expires_only', 'failed', 'irrevocable', 'gone']),
+    latency_ms: z.int().nonnegative(),
+  })
+  .meta({ id: 'EndedGrant' })
+export type EndedGrant = z.infer<typeof endedGrantSchema>
+
+/** Body of the kill switch, `POST /v1/revocations`: exactly one thing to match. */
+export const revocationRequestSchema = z
+  .strictObject({
+    match: z
+      .strictObject({
+        workload: nameField.optional(),
+        purpose: nameField.optional(),
+        owner: nameField.optional(),
+        credential: nameField.optional(),
+        task: taskIdField.optional(),
+        issuer: nameField.optional(),
+        all: z.literal(true).optional(),
+      })
+      .refine(
+        (match) => Object.keys(match).length === 1,
+        'exactly one of workload, purpose, owner, credential, task, issuer, all',
+      ),
+    reason: textField(500),
+    dry_run: z.boolean().optional(),
+  })
+  .meta({ id: 'RevocationRequest' })
+export type RevocationRequest = z.infer<typeof revocationRequestSchema>
+export const revocationResultSchema = z
+  .object({ matched: z.int(), grants: z.array(endedGrantSchema), dry_run: z.boolean() })
+  .meta({ id: 'RevocationResult' })
+export type RevocationResult = z.infer<typeof revocationResultSchema>

@@ -1,0 +1,34 @@
+import { z } from 'zod'
+import { durationField, nameField, taskIdField, textField, timeField } from './fields.ts'
+import { endedGrantSchema } from './grant.ts'
+
+export const taskRequestSchema = z
+  .strictObject({
+    purpose: nameField.describe('The purpose the task works for'),
+    intent: textField(500).min(1).describe('What the task is about to do, in words an auditor can read'),
+    ttl: durationField.optional(),
+  })
+  .meta({ id: 'TaskRequest' })
+export type TaskRequest = z.infer<typeof taskRequestSchema>
+
+export const taskSchema = z
+  .object({
+    task: taskIdField,
+    workload: nameField,
+    purpose: nameField,
+    intent: z.string(),
+    status: z.enum(['open', 'ended']),
+    opened_at: timeField,
+    expires_at: timeField,
+    ended_at: timeField.nullable(),
+  })
+  .meta({ id: 'Task' })
+export type TaskView = z.infer<typeof taskSchema>
+
+export const endTaskRequestSchema = z
+  .strictObject({ outcome: textField(500).optional() })
+  .meta({ id: 'EndTaskRequest' })
+export const endedTaskSchema = z
+  .object({ task: taskIdField, status: z.literal('ended'), grants: z.array(endedGrantSchema) })
+  .meta({ id: 'EndedTask' })
+export type EndedTask = z.infer<typeof endedTaskSchema>

@@ -1,0 +1,87 @@
+import type { GrantId } from '../base/ids.ts'
+import type { Secret } from '../base/secret.ts'
+
+/** How the secret travels: in the response, or behind a Vault response-wrapping token that the caller unwraps itself. */
+export type Delivery = 'plain' | 'wrapped'
+
+/** What a Credential document says about how to mint, after its own engine's schema accepted it. */
+export interface MintTarget {
+  readonly credential: string
+  readonly engine: string
+  readonly mount: string
+  /** Role of the mount, or the path below a kv mount. */
+  readonly role: string
+  /** Fixed parameters; text may hold `{{workload}}`, `{{grant}}`, `{{purpose}}`, `{{environment}}`, `{{owner}}`, `{{task}}`. */
+  readonly params: Readonly<Record<string, string | number | boolean | readonly string[]>>
+}
+
+/** One credential to be minted. Every name in `names` is already from the safe alphabet of `engines/template.ts`. */
+export interface MintOrder {
+  readonly grant: GrantId
+  readonly target: MintTarget
+  readonly names: Readonly<Record<'workload' | 'grant' | 'purpose' | 'environment' | 'owner' | 'task', string>>
+  /** Parameters of the caller that the Credential accepts. Attacker-controlled values. */
+  readonly callerParams: Readonly<Record<string, string>>
+  readonly ttlSeconds: number
+  readonly delivery: Delivery
+}
+
+/** The handle that ends a secret. It is itself a secret: whoever holds it can act on the lease. */
+export type LeaseHandle =
+  | { readonly type: 'lease'; readonly id: string }
+  /** Accessor of a child token made for one grant; revoking it takes its leases with it. */
+  | { readonly type: 'accessor'; readonly id: string }
+  | { readonly type: 'certificate'; readonly mount: string; readonly serial: string }
+
+/** A public identifier of what was minted, so that a leak leads back to its grant. */
+export interface PublicId {
+  readonly type:
+    | 'database_user'
+    | 'certificate_serial'
+    | 'ssh_key_id'
+    | 'ssh_serial'
+    | 'kv_version'
+    | 'wrapping_accessor'
+  readonly value: string
+}
+
+export interface Minted {
+  /** Vault's own field names (`username`, `password`; `signed_key`; …), or `wrap_info` fields when wrapped. */
+  readonly secret: Secret<Readonly<Record<string, unknown>>>
+  /** Absent when the engine cannot end the secret before it expires. */
+  readonly handle: Secret<LeaseHandle> | undefined
+  /** When the secret dies by itself; `undefined` for static secrets. */
+  readonly expiresAtMs: number | undefined
+  readonly renewable: boolean
+  readonly publicIds: readonly PublicId[]
+}
+
+/** One live lease that Vault lists under a mount and role. */
+export interface ListedLease {
+  readonly handle: Secret<LeaseHandle>
+}
+
+/**
+ * One kind of Vault mount. Engines hold no state of grants.
+ * Every verb may throw `BrokerFault`: `engine_refused` (Vault said no; nothing was minted), `vault_unavailable`
+ * (not reached, sealed, rate-limited: nothing was minted), or an `AmbiguousMint` when the outcome is unknown.
+ */
+export interface Engine {
+  readonly kind: string
+  /** False when nothing ends the secret early: shown to the caller, in the ledger and in reports. */
+  readonly revocable: (target: MintTarget) => boolean
+  /** Public names of the parameters a caller may send for this target. */
+  readonly acceptedParams: readonly string[]
+  mint(order: MintOrder): Promise<Minted>
+  /** Extends the life by up to `ttlSeconds` from now and returns the new expiry. */
+  renew(handle: LeaseHandle, ttlSeconds: number): Promise<{ readonly expiresAtMs: number }>
+  /** Resolves when Vault has really ended the secret; ending what is already gone succeeds. */
+  revoke(handle: LeaseHandle): Promise<void>
+  /** Live leases of that mount and role, whatever made them; empty where the engine has no leases. */
+  leases(target: MintTarget): Promise<readonly ListedLease[]>
+  /**
+   * What Vault must allow for this target, for `writ doctor` and for messages: path and capability,
+   * such as `database/creds/orders-ro` needs `read`.
+   */
+  needs(target: MintTarget): readonly { readonly path: string; readonly capability: string }[]
+}

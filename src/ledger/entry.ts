@@ -1,0 +1,199 @@
+import { z } from 'zod'
+import { type Code, codes } from '../base/codes.ts'
+
+/**
+ * The closed list of what the ledger can say. No field can hold a secret: secrets have no field, text is bounded,
+ * and the one thing that could act on a lease is sealed (JWE) before it comes here. Invariant 3 rests on this file.
+ */
+
+// Names from policies and ids of our own making.
+const name = z.string().max(200)
+// Text that came from outside (a token subject, a reason): genuine or not, it is bounded and shown escaped.
+const outsideText = z.string().max(512)
+const time = z.iso.datetime({ precision: 3 })
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+const seconds = z.int().nonnegative()
+const code = z.enum(Object.keys(codes) as [Code, ...Code[]])
+
+/** Who did it: a workload or a person behind a verified token, somebody unproved, or the broker itself. */
+const actor = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('workload'), name, issuer: name, subject: outsideText }),
+  z.strictObject({ type: z.literal('person'), issuer: name, subject: outsideText, teams: z.array(name).max(50) }),
+  z.strictObject({ type: z.literal('unproved'), issuer: name.optional() }),
+  z.strictObject({ type: z.literal('broker'), reason: name }),
+])
+
+/** Fields any entry may carry, so that one index answers every question. */
+const common = {
+  v: z.literal(1),
+  time,
+  actor,
+  workload: name.optional(),
+  owner: name.optional(),
+  purpose: name.optional(),
+  environment: name.optional(),
+  credential: name.optional(),
+  grant: name.optional(),
+  task: name.optional(),
+  approval: name.optional(),
+  /** SHA-256 of the policy set that was in force. */
+  policy: sha256.optional(),
+  request: name.optional(),
+  trace: z
+    .string()
+    .regex(/^[0-9a-f]{32}$/)
+    .optional(),
+  /** SHA-256 that names the token that was presented; see `Identity.fingerprint`. */
+  token: sha256.optional(),
+}
+
+const ceiling = z.strictObject({ name, seconds })
+
+const publicId = z.strictObject({
+  type: z.enum(['database_user', 'certificate_serial', 'ssh_key_id', 'ssh_serial', 'kv_version', 'wrapping_accessor']),
+  value: name,
+})
+
+/** The lease handle: a hash to join on, and the handle itself sealed with the broker's key (compact JWE). */
+const lease = z.strictObject({ hash: sha256, sealed: z.string().max(4096) })
+
+const endReason = z.enum([
+  'handed_back',
+  'revoked',
+  'expired',
+  'task_ended',
+  'issuance_failed',
+  'policy_changed',
+  'kill_switch',
+  'found_gone',
+  'orphan',
+])
+
+const kinds = [
+  z.strictObject({ ...common, kind: z.literal('broker.started'), version: name, engine_server: name.optional() }),
+  z.strictObject({ ...common, kind: z.literal('broker.stopped'), cause: outsideText }),
+  z.strictObject({ ...common, kind: z.literal('policy.loaded'), workloads: seconds, warnings: seconds }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('policy.refused'),
+    problems: z.array(outsideText).max(20),
+    total: seconds,
+  }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('request.denied'),
+    code,
+    rules: z.array(z.strictObject({ rule: name, ok: z.boolean(), detail: outsideText })).max(32),
+    /** How many further refusals of unproved callers this entry stands for; they are recorded in bulk under a flood. */
+    suppressed: seconds.optional(),
+  }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('grant.intent'),
+    engine: name,
+    mount: name,
+    role: name,
+    delivery: z.enum(['plain', 'wrapped']),
+    ttl: seconds,
+    ceilings: z.array(ceiling).max(16),
+    /** What the credential reaches, in the words of its Credential document. */
+    data: z.array(name).max(100),
+    sensitivity: z.enum(['low', 'medium', 'high']),
+    reason: outsideText.optional(),
+    exception: name.optional(),
+  }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('grant.issued'),
+    lease: lease.optional(),
+    ids: z.array(publicId).max(8),
+    expires: time.optional(),
+    renewable: z.boolean(),
+    revocable: z.boolean(),
+  }),
+  /** The mint did not happen, or its outcome is unknown (`ambiguous`) and reconciling will settle it. */
+  z.strictObject({ ...common, kind: z.literal('grant.failed'), code, ambiguous: z.boolean(), detail: outsideText }),
+  z.strictObject({ ...common, kind: z.literal('grant.renewed'), expires: time, ceilings: z.array(ceiling).max(16) }),
+  /** Somebody or something decided that the grant must end; the revocation is under way. */
+  z.strictObject({ ...common, kind: z.literal('grant.ending'), cause: endReason, reason: outsideText.optional() }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('grant.ended'),
+    cause: endReason,
+    /** `irrevocable`: every attempt failed so far; `expires_only`: the engine cannot end it before it expires. */
+    outcome: z.enum(['revoked', 'expired', 'expires_only', 'failed', 'irrevocable', 'gone']),
+    latency_ms: seconds.optional(),
+    attempts: seconds.optional(),
+    /** The lease of an orphan, which no intent of ours can be joined to. */
+    lease_hash: sha256.optional(),
+    detail: outsideText.optional(),
+  }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('approval.requested'),
+    level: z.enum(['owner', 'two-person']),
+    approvers: z.array(name).max(20),
+    /** SHA-256 of the exact request that may be approved. */
+    digest: sha256,
+    reason: outsideText.optional(),
+    expires: time,
+  }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('approval.granted'),
+    reason: outsideText.optional(),
+    complete: z.boolean(),
+  }),
+  z.strictObject({ ...common, kind: z.literal('approval.denied'), reason: outsideText.optional() }),
+  z.strictObject({ ...common, kind: z.literal('approval.expired') }),
+  z.strictObject({ ...common, kind: z.literal('approval.used') }),
+  z.strictObject({ ...common, kind: z.literal('task.opened'), intent: outsideText, expires: time }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('task.ended'),
+    cause: z.enum(['holder', 'deadline', 'revoked', 'signal', 'policy', 'heartbeat']),
+    outcome: outsideText.optional(),
+    grants: seconds,
+  }),
+  z.strictObject({ ...common, kind: z.literal('signal.received'), source: name, signal: name, matched: seconds }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('review.attested'),
+    verdict: z.enum(['keep', 'narrow', 'drop']),
+    reason: outsideText.optional(),
+  }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('finding.opened'),
+    finding: name,
+    severity: z.enum(['info', 'warning', 'critical']),
+    detail: outsideText,
+  }),
+  z.strictObject({ ...common, kind: z.literal('finding.closed'), finding: name }),
+  z.strictObject({ ...common, kind: z.literal('config.changed'), setting: name, detail: outsideText }),
+  /** The file ended in half a record after a crash; the half was cut off. Nothing durable was lost. */
+  z.strictObject({ ...common, kind: z.literal('config.ledger_repaired'), bytes: seconds }),
+] as const
+
+/** The schema every entry is checked against when it is read back, by the broker and by `writ ledger verify`. */
+export const entrySchema = z.discriminatedUnion('kind', kinds)
+
+/** One entry as it stands in the ledger. */
+export type Entry = z.infer<typeof entrySchema>
+export type EntryKind = Entry['kind']
+
+type WithoutStamp<E> = E extends Entry ? Omit<E, 'v' | 'time'> : never
+/** What a stage hands to `append`: the ledger adds the version and the time. */
+export type EntryBody = WithoutStamp<Entry>
+export type Actor = z.infer<typeof actor>
+export type EndReason = z.infer<typeof endReason>
+
+/** Greatest size of an entry's canonical bytes: C2SP tlog-tiles prefixes entries with 16 bits. */
+export const maxEntryBytes = 65_535
+
+/** Bounds outside text to what an entry may hold, marking what was cut. Never throws. */
+export function bounded(text: string, max = 512): string {
+  // Lone surrogates have no UTF-8 form, and RFC 8785 refuses them.
+  const whole = text.toWellFormed()
+  return whole.length <= max ? whole : `${whole.slice(0, max - 1).toWellFormed()}…`
+}

@@ -1,0 +1,54 @@
+/** Kinds of record that replicas share. */
+export type RecordKind = 'grant' | 'task' | 'approval'
+
+/** A stored record with the version that `swap` compares. */
+export interface Versioned<T> {
+  readonly version: number
+  readonly value: T
+}
+
+/** What the store may find a record by. Recomputed by the caller on every write. */
+export interface Indexing {
+  /** Exact-match labels, such as `workload=checkout`; at most 16, each at most 200 characters. */
+  readonly labels: readonly string[]
+  /** When background work must look at the record again (ms since the epoch); absent when never. */
+  readonly dueAtMs?: number
+  /** When the record may be forgotten (ms since the epoch); absent when never. */
+  readonly forgetAtMs?: number
+}
+
+/** A ceiling on the number of records of one kind that carry a label. */
+export interface LabelLimit {
+  readonly label: string
+  readonly max: number
+}
+
+/**
+ * State that all replicas of one broker share. Every verb is atomic on its own; there is no get-then-set.
+ * Memory holds it for one process (rebuilt by replaying the ledger), Redis for many.
+ * Any verb may throw `BrokerFault('state_unavailable')`.
+ */
+export interface State {
+  /** Stores a new record. `exists` when the id is taken; `limited` (naming the label) when a limit is full. */
+  insert(
+    kind: RecordKind,
+    id: string,
+    value: unknown,
+    indexing: Indexing,
+    limits?: readonly LabelLimit[],
+  ): Promise<{ readonly outcome: 'inserted' | 'exists' } | { readonly outcome: 'limited'; readonly label: string }>
+  get(kind: RecordKind, id: string): Promise<Versioned<unknown> | undefined>
+  /** Replaces the record if it still has that version; false when someone else was first. */
+  swap(kind: RecordKind, id: string, version: number, value: unknown, indexing: Indexing): Promise<boolean>
+  /** Ids that carry every label, oldest first, after `after` (an id), at most `limit`. */
+  find(kind: RecordKind, labels: readonly string[], page: { after?: string; limit: number }): Promise<readonly string[]>
+  /** How many records of the kind carry the label. */
+  count(kind: RecordKind, label: string): Promise<number>
+  /** Ids whose `dueAtMs` has passed, earliest first, at most `limit`. */
+  due(kind: RecordKind, beforeMs: number, limit: number): Promise<readonly string[]>
+  /** True for the first caller with this key until `untilMs`; false for every other. Replay protection. */
+  claim(key: string, untilMs: number): Promise<boolean>
+  /** Counts one hit in a sliding window; `retryAfterMs` is 0 when it fits and the hit was counted. */
+  hit(key: string, max: number, windowMs: number): Promise<{ readonly retryAfterMs: number }>
+  close(): Promise<void>
+}
