@@ -110,6 +110,8 @@ const kinds = [
     expires: time.optional(),
     renewable: z.boolean(),
     revocable: z.boolean(),
+    /** The secret outlives the grant: nothing ends it at `expires`. */
+    static: z.boolean(),
   }),
   /** The mint did not happen, or its outcome is unknown (`ambiguous`) and reconciling will settle it. */
   z.strictObject({ ...common, kind: z.literal('grant.failed'), code, ambiguous: z.boolean(), detail: outsideText }),

@@ -1,0 +1,241 @@
+import type { Clock } from '../base/clock.ts'
+import { type ApprovalId, type GrantId, newId } from '../base/ids.ts'
+import { ok, type Result, refuse } from '../base/result.ts'
+import type { ApprovalView } from '../contract/approval.ts'
+import { timeText } from '../contract/fields.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import type { Access } from '../policy/decision.ts'
+import type { Indexing, State } from '../state/state.ts'
+import type { Provenance } from './provenance.ts'
+
+/** A person's yes or no to one exact request. */
+export interface Approval {
+  readonly id: ApprovalId
+  readonly status: 'pending' | 'approved' | 'denied' | 'expired' | 'used'
+  readonly level: 'owner' | 'two-person'
+  readonly approvers: readonly string[]
+  /** `issuer/subject` of each person who said yes. */
+  readonly approvedBy: readonly string[]
+  readonly digest: string
+  readonly workload: string
+  /** `issuer/subject` of whoever asked, who can never be the one to approve. */
+  readonly requester: string
+  readonly owner: string
+  readonly purpose: string
+  readonly environment: string
+  readonly credential: string
+  readonly ttlSeconds: number
+  readonly reason: string
+  readonly requestedAtMs: number
+  readonly expiresAtMs: number
+  readonly grant: GrantId | undefined
+}
+
+export interface Approvals {
+  /** The pending approval for exactly this request: a new one, or the one already asked for. */
+  ask(access: Access, order: AskOrder): Promise<Approval>
+  get(id: string): Promise<Approval | undefined>
+  pendingFor(teams: readonly string[]): Promise<readonly Approval[]>
+  /** Refuses `role_required` to the requester and to those whose team may not, `state_conflict` when it is settled. */
+  settle(id: string, verdict: Verdict): Promise<Result<Approval>>
+  /** Spends the approval for the request with that digest. Refuses `approval_denied`, `state_conflict` while pending. */
+  use(id: string, digest: string, workload: string, by: Provenance): Promise<Result<Approval>>
+  attach(id: string, grant: GrantId): Promise<void>
+  /** Marks overdue approvals expired. */
+  expireDue(limit: number): Promise<void>
+  restore(approval: Approval): Promise<void>
+}
+
+interface AskOrder {
+  readonly level: 'owner' | 'two-person'
+  readonly approvers: readonly string[]
+  readonly digest: string
+  readonly requester: string
+  readonly reason: string
+  readonly by: Provenance
+}
+
+interface Verdict {
+  readonly yes: boolean
+  readonly person: string
+  readonly teams: readonly string[]
+  readonly reason: string | undefined
+  readonly by: Provenance
+}
+
+/** How long a person has to answer, and the yes can be collected. */
+const approvalLifeMs = 3600_000
+const keepMs = 24 * 3600_000
+
+function indexingOf(approval: Approval): Indexing {
+  const labels = [`digest=${approval.digest}`, `workload=${approval.workload}`]
+  if (approval.status !== 'pending' && approval.status !== 'approved') {
+    return { labels, forgetAtMs: approval.expiresAtMs + keepMs }
+  }
+  const open = approval.status === 'pending' ? ['pending', ...approval.approvers.map((team) => `approver=${team}`)] : []
+  return { labels: [...labels, ...open], dueAtMs: approval.expiresAtMs }
+}
+
+export function createApprovals({ state, ledger, clock }: { state: State; ledger: Ledger; clock: Clock }): Approvals {
+  const get = async (id: string): Promise<Approval | undefined> =>
+    (await state.get('approval', id))?.value as Approval | undefined
+  const load = async (ids: readonly string[]): Promise<readonly Approval[]> =>
+    (await Promise.all(ids.map(get))).filter((approval) => approval !== undefined)
+
+  /** Moves the approval, or says why it cannot move; `change` sees it as it is at the moment of the swap. */
+  async function move(id: string, change: (approval: Approval) => Result<Approval>): Promise<Result<Approval>> {
+    for (;;) {
+      const stored = await state.get('approval', id)
+      if (stored === undefined) return refuse('not_found', 'approval', 'no such approval')
+      const next = change(stored.value as Approval)
+      if (!next.ok) return next
+      if (await state.swap('approval', id, stored.version, next.value, indexingOf(next.value))) return next
+    }
+  }
+
+  return {
+    async ask(access, order) {
+      const [known] = await load(await state.find('approval', [`digest=${order.digest}`, 'pending'], { limit: 1 }))
+      if (known !== undefined && known.expiresAtMs > clock.now()) return known
+      const approval = newApproval(access, order, clock.now())
+      await ledger.append({
+        ...about(approval),
+        ...order.by,
+        kind: 'approval.requested',
+        level: approval.level,
+        approvers: [...approval.approvers],
+        digest: approval.digest,
+        reason: order.reason === '' ? undefined : order.reason,
+        expires: timeText(approval.expiresAtMs),
+      })
+      await state.insert('approval', approval.id, approval, indexingOf(approval))
+      return approval
+    },
+    get,
+    async pendingFor(teams) {
+      const ids = await Promise.all(
+        teams.map((team) => state.find('approval', ['pending', `approver=${team}`], { limit: 500 })),
+      )
+      return load([...new Set(ids.flat())])
+    },
+    async settle(id, verdict) {
+      const moved = await move(id, (approval) => judge(approval, verdict, clock.now()))
+      if (moved.ok) await ledger.append({ ...about(moved.value), ...verdict.by, ...verdictEntry(moved.value, verdict) })
+      return moved
+    },
+    async use(id, digest, workload, by) {
+      const used = await move(id, (approval) => spend(approval, digest, workload, clock.now()))
+      if (used.ok) await ledger.append({ ...about(used.value), ...by, kind: 'approval.used' })
+      return used
+    },
+    async attach(id, grant) {
+      await move(id, (approval) => ok({ ...approval, grant }))
+    },
+    async expireDue(limit) {
+      for (const id of await state.due('approval', clock.now(), limit)) {
+        const moved = await move(id, (approval) => {
+          const open = approval.status === 'pending' || approval.status === 'approved'
+          return open ? ok({ ...approval, status: 'expired' }) : refuse('state_conflict', 'approval', 'settled')
+        })
+        if (!moved.ok) continue
+        await ledger.append({
+          ...about(moved.value),
+          kind: 'approval.expired',
+          actor: { type: 'broker', reason: 'sweep' },
+        })
+      }
+    },
+    async restore(approval) {
+      await state.insert('approval', approval.id, approval, indexingOf(approval))
+    },
+  }
+}
+
+function newApproval(access: Access, order: AskOrder, now: number): Approval {
+  return {
+    id: newId('ap', now),
+    status: 'pending',
+    level: order.level,
+    approvers: order.approvers,
+    approvedBy: [],
+    digest: order.digest,
+    workload: access.workload,
+    requester: order.requester,
+    owner: access.owner,
+    purpose: access.purpose,
+    environment: access.environment,
+    credential: access.credential,
+    ttlSeconds: access.ttlSeconds,
+    reason: order.reason,
+    requestedAtMs: now,
+    expiresAtMs: now + approvalLifeMs,
+    grant: undefined,
+  }
+}
+
+function judge(approval: Approval, verdict: Verdict, now: number): Result<Approval> {
+  // A stranger learns nothing about the approval, not even whether it is settled.
+  if (!verdict.teams.some((team) => approval.approvers.includes(team))) {
+    return refuse('role_required', 'approval.approvers', `needs a member of ${approval.approvers.join(', ')}`)
+  }
+  if (verdict.person === approval.requester)
+    return refuse('role_required', 'approval.requester', 'the requester may not approve')
+  if (approval.status !== 'pending' || approval.expiresAtMs <= now) {
+    return refuse('state_conflict', 'approval.status', `it is ${approval.status}`)
+  }
+  if (!verdict.yes) return ok({ ...approval, status: 'denied' })
+  if (approval.approvedBy.includes(verdict.person)) {
+    return refuse('state_conflict', 'approval.two-person', 'the second yes must come from someone else')
+  }
+  const approvedBy = [...approval.approvedBy, verdict.person]
+  return ok({ ...approval, approvedBy, status: approvedBy.length >= needed(approval) ? 'approved' : 'pending' })
+}
+
+function spend(approval: Approval, digest: string, workload: string, now: number): Result<Approval> {
+  if (approval.workload !== workload)
+    return refuse('approval_denied', 'approval.workload', 'it was asked by another workload')
+  if (approval.digest !== digest)
+    return refuse('approval_denied', 'approval.digest', 'it was given for a different request')
+  if (approval.status === 'pending' && approval.expiresAtMs > now) {
+    return refuse('state_conflict', 'approval.status', 'nobody has answered yet')
+  }
+  if (approval.status !== 'approved' || approval.expiresAtMs <= now) {
+    return refuse('approval_denied', 'approval.status', `it is ${approval.status}`)
+  }
+  return ok({ ...approval, status: 'used' })
+}
+
+const needed = (approval: Approval): number => (approval.level === 'two-person' ? 2 : 1)
+
+function verdictEntry(approval: Approval, verdict: Verdict) {
+  return verdict.yes
+    ? { kind: 'approval.granted' as const, reason: verdict.reason, complete: approval.status === 'approved' }
+    : { kind: 'approval.denied' as const, reason: verdict.reason }
+}
+
+const about = (approval: Approval) => ({
+  workload: approval.workload,
+  owner: approval.owner,
+  purpose: approval.purpose,
+  environment: approval.environment,
+  credential: approval.credential,
+  approval: approval.id,
+})
+
+/** The approval as its requester and its approvers see it. */
+export const approvalView = (approval: Approval): ApprovalView => ({
+  approval: approval.id,
+  status: approval.status,
+  level: approval.level,
+  approvers: [...approval.approvers],
+  approved_by: [...approval.approvedBy],
+  workload: approval.workload,
+  purpose: approval.purpose,
+  credential: approval.credential,
+  environment: approval.environment,
+  ttl_seconds: approval.ttlSeconds,
+  reason: approval.reason,
+  requested_at: timeText(approval.requestedAtMs),
+  expires_at: timeText(approval.expiresAtMs),
+  grant: approval.grant ?? null,
+})

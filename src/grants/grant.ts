@@ -1,0 +1,193 @@
+import type { GrantId, TaskId } from '../base/ids.ts'
+import type { Delivery, MintTarget, PublicId } from '../engines/engine.ts'
+import type { EndReason, EntryBody } from '../ledger/entry.ts'
+import type { Access, Ceiling } from '../policy/decision.ts'
+
+export type GrantOutcome = 'revoked' | 'expired' | 'expires_only' | 'failed' | 'irrevocable' | 'gone'
+
+/** One issued credential's life: `pending → minting → active → ending → ended`. Never holds the secret. */
+export interface Grant {
+  readonly id: GrantId
+  readonly status: 'pending' | 'minting' | 'active' | 'ending' | 'ended'
+  readonly workload: string
+  readonly issuer: string
+  readonly subject: string
+  readonly owner: string
+  readonly purpose: string
+  readonly environment: string
+  readonly credential: string
+  readonly target: Pick<MintTarget, 'engine' | 'mount' | 'role'>
+  readonly delivery: Delivery
+  readonly task: TaskId | undefined
+  readonly approval: string | undefined
+  readonly reason: string
+  readonly openedAtMs: number
+  readonly issuedAtMs: number | undefined
+  /** When the grant ends at the latest, and the secret with it unless it is static; absent before issuance. */
+  readonly expiresAtMs: number | undefined
+  readonly endedAtMs: number | undefined
+  readonly ceilings: readonly Ceiling[]
+  readonly renewable: boolean
+  readonly revocable: boolean
+  /** The secret outlives the grant (a stored value). */
+  readonly static: boolean
+  readonly lease: { readonly hash: string; readonly sealed: string } | undefined
+  readonly ids: readonly PublicId[]
+  /** Why it must end, from the moment somebody or something decided so. */
+  readonly cause: EndReason | undefined
+  readonly outcome: GrantOutcome | undefined
+  /** Failed attempts to revoke so far, and when to try again. */
+  readonly attempts: number
+  readonly retryAtMs: number | undefined
+  readonly ledger: { readonly intent: number; readonly issued: number | undefined; readonly ended: number | undefined }
+}
+
+/** The entries that move a grant, and what else does. */
+export type GrantEntry = Extract<
+  EntryBody,
+  { kind: 'grant.intent' | 'grant.issued' | 'grant.failed' | 'grant.renewed' | 'grant.ending' | 'grant.ended' }
+>
+
+/** A grant before its intent is recorded: it only holds its place under the limits. */
+export function openGrant(
+  id: GrantId,
+  access: Access,
+  from: { issuer: string; subject: string; reason: string; task: TaskId | undefined; approval: string | undefined },
+  nowMs: number,
+): Grant {
+  const { engine, mount, role } = access.target
+  return {
+    id,
+    status: 'pending',
+    workload: access.workload,
+    owner: access.owner,
+    purpose: access.purpose,
+    environment: access.environment,
+    credential: access.credential,
+    target: { engine, mount, role },
+    delivery: access.delivery,
+    ...from,
+    openedAtMs: nowMs,
+    issuedAtMs: undefined,
+    expiresAtMs: undefined,
+    endedAtMs: undefined,
+    ceilings: access.ceilings,
+    renewable: access.renewable,
+    revocable: false,
+    static: false,
+    lease: undefined,
+    ids: [],
+    cause: undefined,
+    outcome: undefined,
+    attempts: 0,
+    retryAtMs: undefined,
+    ledger: { intent: -1, issued: undefined, ended: undefined },
+  }
+}
+
+/** The grant that an intent entry opens; replaying the ledger starts each grant here. */
+export function grantOfIntent(
+  entry: Extract<GrantEntry, { kind: 'grant.intent' }>,
+  nowMs: number,
+  index: number,
+): Grant {
+  const from = entry.actor.type === 'workload' ? entry.actor : { issuer: '', subject: '' }
+  return {
+    id: (entry.grant ?? '') as GrantId,
+    status: 'minting',
+    workload: entry.workload ?? '',
+    issuer: from.issuer ?? '',
+    subject: from.subject,
+    owner: entry.owner ?? '',
+    purpose: entry.purpose ?? '',
+    environment: entry.environment ?? '',
+    credential: entry.credential ?? '',
+    target: { engine: entry.engine, mount: entry.mount, role: entry.role },
+    delivery: entry.delivery,
+    task: entry.task as TaskId | undefined,
+    approval: entry.approval,
+    reason: entry.reason ?? '',
+    openedAtMs: nowMs,
+    issuedAtMs: undefined,
+    expiresAtMs: undefined,
+    endedAtMs: undefined,
+    ceilings: entry.ceilings,
+    renewable: false,
+    revocable: false,
+    static: false,
+    lease: undefined,
+    ids: [],
+    cause: undefined,
+    outcome: undefined,
+    attempts: 0,
+    retryAtMs: undefined,
+    ledger: { intent: index, issued: undefined, ended: undefined },
+  }
+}
+
+const legal: Readonly<Record<GrantEntry['kind'], readonly Grant['status'][]>> = {
+  'grant.intent': ['pending'],
+  // A switch may be pulled while Vault still mints: the grant is then `ending` and learns its lease on the way.
+  'grant.issued': ['minting', 'ending'],
+  'grant.failed': ['pending', 'minting', 'ending'],
+  'grant.renewed': ['active'],
+  'grant.ending': ['minting', 'active', 'ending'],
+  'grant.ended': ['active', 'ending'],
+}
+
+/** Whether an entry of that kind may follow in that status. */
+export const mayFollow = (status: Grant['status'], kind: GrantEntry['kind']): boolean => legal[kind].includes(status)
+
+/**
+ * What the grant is after that entry: the one transition function, for live work and for replay. Pure.
+ * @throws Error when the entry may not follow, which is a defect of the caller or a forged ledger.
+ */
+export function advance(grant: Grant, entry: GrantEntry, nowMs: number, index: number): Grant {
+  if (!mayFollow(grant.status, entry.kind)) throw new Error(`${entry.kind} may not follow in status ${grant.status}`)
+  switch (entry.kind) {
+    case 'grant.intent':
+      return { ...grant, status: 'minting', ledger: { ...grant.ledger, intent: index } }
+    case 'grant.issued':
+      return {
+        ...grant,
+        status: grant.status === 'ending' ? 'ending' : 'active',
+        issuedAtMs: nowMs,
+        expiresAtMs: entry.expires === undefined ? undefined : Date.parse(entry.expires),
+        renewable: entry.renewable,
+        revocable: entry.revocable,
+        static: entry.static,
+        lease: entry.lease,
+        ids: entry.ids,
+        ledger: { ...grant.ledger, issued: index },
+      }
+    case 'grant.failed':
+      return ended(grant, 'failed', 'issuance_failed', nowMs, index)
+    case 'grant.renewed':
+      return { ...grant, expiresAtMs: Date.parse(entry.expires) }
+    case 'grant.ending':
+      return { ...grant, status: 'ending', cause: grant.cause ?? entry.cause }
+    case 'grant.ended':
+      return ended(grant, entry.outcome, entry.cause, nowMs, index)
+  }
+}
+
+function ended(grant: Grant, outcome: GrantOutcome, cause: EndReason, nowMs: number, index: number): Grant {
+  // The sealed lease is of no more use; letting go of it halves what an ended grant weighs.
+  return {
+    ...grant,
+    status: 'ended',
+    outcome,
+    cause,
+    endedAtMs: nowMs,
+    retryAtMs: undefined,
+    lease: grant.lease && { hash: grant.lease.hash, sealed: '' },
+    ledger: { ...grant.ledger, ended: index },
+  }
+}
+
+/** The last moment any renewal may reach: every ceiling but the request's own, counted from issuance. */
+export function latestEndMs(grant: Grant): number | undefined {
+  const standing = grant.ceilings.filter(({ name }) => name !== 'request')
+  if (standing.length === 0 || grant.issuedAtMs === undefined) return undefined
+  return grant.issuedAtMs + Math.min(...standing.map(({ seconds }) => seconds)) * 1000
+}

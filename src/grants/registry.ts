@@ -1,0 +1,128 @@
+import type { Clock } from '../base/clock.ts'
+import { BrokerFault } from '../base/errors.ts'
+import type { GrantId } from '../base/ids.ts'
+import { ok, type Result, refuse } from '../base/result.ts'
+import type { Ledger, Position } from '../ledger/ledger.ts'
+import type { Access } from '../policy/decision.ts'
+import type { Indexing, State } from '../state/state.ts'
+import { advance, type Grant, type GrantEntry, mayFollow } from './grant.ts'
+
+/** An ended grant answers queries for this long; after that only the ledger speaks of it. */
+const keepEndedMs = 24 * 3600_000
+/** A mint that has not come back by then is taken for lost and left to reconciling. */
+const mintingTooLongMs = 120_000
+
+/** Grants on top of State: where they are found, and the one way they change. */
+export interface Registry {
+  /** Takes the place of a grant under its limits. Refuses `limit_reached`. */
+  open(grant: Grant, limits: Access['limits']): Promise<Result<void>>
+  get(id: string): Promise<Grant | undefined>
+  /** Applies `change` to the present grant, again if somebody else was first; `undefined` from `change` leaves it. */
+  update(id: GrantId, change: (grant: Grant) => Grant | undefined): Promise<Grant | undefined>
+  /** Records the entry, then moves the grant. The grant must be in a status the entry may follow. */
+  record(grant: Grant, entry: GrantEntry): Promise<{ grant: Grant; position: Position }>
+  find(labels: readonly string[], page: { after?: string; limit: number }): Promise<readonly Grant[]>
+  /** Live grants of one workload and purpose. */
+  active(workload: string, purpose: string): Promise<number>
+  due(limit: number): Promise<readonly Grant[]>
+  /** Puts a replayed grant in place. */
+  restore(grant: Grant): Promise<void>
+}
+
+/** Labels a grant is found by; `live` ones go when it ends. */
+export function labelsOf(grant: Grant): readonly string[] {
+  const labels = [
+    `workload=${grant.workload}`,
+    `purpose=${grant.workload}/${grant.purpose}`,
+    `purpose=${grant.purpose}`,
+    `owner=${grant.owner}`,
+    `credential=${grant.credential}`,
+    `issuer=${grant.issuer}`,
+  ]
+  if (grant.task !== undefined) labels.push(`task=${grant.task}`)
+  if (grant.status === 'ended') return [...labels, 'ended']
+  if (grant.lease !== undefined) labels.push(`lease=${grant.lease.hash}`)
+  if (grant.status === 'minting') labels.push(`minting=${targetLabel(grant.target)}`)
+  return [...labels, 'live', `live=${grant.workload}/${grant.purpose}`]
+}
+
+/** Names a mount and role, as leases are listed by. */
+export const targetLabel = (target: { mount: string; role: string }): string => `${target.mount}/${target.role}`
+
+function indexingOf(grant: Grant): Indexing {
+  const labels = labelsOf(grant)
+  switch (grant.status) {
+    case 'pending':
+    case 'minting':
+      return { labels, dueAtMs: grant.openedAtMs + mintingTooLongMs }
+    case 'active':
+      return grant.expiresAtMs === undefined ? { labels } : { labels, dueAtMs: grant.expiresAtMs }
+    case 'ending':
+      return grant.retryAtMs === undefined ? { labels } : { labels, dueAtMs: grant.retryAtMs }
+    case 'ended':
+      return { labels, forgetAtMs: (grant.endedAtMs ?? 0) + keepEndedMs }
+  }
+}
+
+export function createRegistry({ state, ledger, clock }: { state: State; ledger: Ledger; clock: Clock }): Registry {
+  const get = async (id: string): Promise<Grant | undefined> =>
+    (await state.get('grant', id))?.value as Grant | undefined
+
+  const update: Registry['update'] = async (id, change) => {
+    // Each loss of the race means that somebody else made progress, so this ends.
+    for (;;) {
+      const stored = await state.get('grant', id)
+      if (stored === undefined) return undefined
+      const next = change(stored.value as Grant)
+      if (next === undefined) return stored.value as Grant
+      if (await state.swap('grant', id, stored.version, next, indexingOf(next))) return next
+    }
+  }
+
+  const load = async (ids: readonly string[]): Promise<readonly Grant[]> =>
+    (await Promise.all(ids.map(get))).filter((grant) => grant !== undefined)
+
+  return {
+    async open(grant, limits) {
+      if (limits.perMinute !== undefined) {
+        const key = `rate=${grant.workload}/${grant.purpose}`
+        const { retryAfterMs } = await state.hit(key, limits.perMinute, 60_000)
+        if (retryAfterMs > 0) return limited('limits.per_minute', limits.perMinute, Math.ceil(retryAfterMs / 1000))
+      }
+      const label = `live=${grant.workload}/${grant.purpose}`
+      const most = limits.active === undefined ? [] : [{ label, max: limits.active }]
+      const { outcome } = await state.insert('grant', grant.id, grant, indexingOf(grant), most)
+      if (outcome === 'limited') return limited('limits.active', limits.active ?? 0, 30)
+      if (outcome === 'exists') throw new BrokerFault('internal', 'a grant id was drawn twice')
+      return ok(undefined)
+    },
+    get,
+    update,
+    async record(grant, entry) {
+      if (!mayFollow(grant.status, entry.kind)) {
+        throw new BrokerFault('internal', `${entry.kind} may not follow in status ${grant.status}`)
+      }
+      const position = await ledger.append(entry)
+      const now = clock.now()
+      const moved = await update(grant.id, (present) =>
+        mayFollow(present.status, entry.kind) ? advance(present, entry, now, position.index) : undefined,
+      )
+      return { grant: moved ?? advance(grant, entry, now, position.index), position }
+    },
+    async find(labels, page) {
+      return load(await state.find('grant', labels, page))
+    },
+    active: (workload, purpose) => state.count('grant', `live=${workload}/${purpose}`),
+    async due(limit) {
+      return load(await state.due('grant', clock.now(), limit))
+    },
+    async restore(grant) {
+      await state.insert('grant', grant.id, grant, indexingOf(grant))
+    },
+  }
+}
+
+const limited = (rule: string, max: number, retryAfterSeconds: number): Result<never> => {
+  const refused = refuse('limit_reached', rule, `the purpose allows ${max}`)
+  return { ok: false, refusal: { ...refused.refusal, retryAfterSeconds } }
+}

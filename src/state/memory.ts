@@ -1,0 +1,184 @@
+import type { Clock } from '../base/clock.ts'
+import { timeHeap } from './heap.ts'
+import type { Indexing, RecordKind, State } from './state.ts'
+
+interface Stored {
+  readonly sequence: number
+  version: number
+  value: unknown
+  labels: readonly string[]
+  dueAtMs: number | undefined
+  forgetAtMs: number | undefined
+}
+
+/**
+ * State for one process. Verbs are atomic because none awaits between reading and writing.
+ * A restart starts empty: the caller replays the ledger into it.
+ */
+export function memoryState(clock: Clock): State {
+  const tables = { grant: createTable(clock), task: createTable(clock), approval: createTable(clock) }
+  const claims = new Map<string, number>()
+  const claimsByEnd = timeHeap()
+  const hits = createHits(clock)
+  const table = (kind: RecordKind) => tables[kind]
+
+  return {
+    async insert(kind, id, value, indexing, limits = []) {
+      return table(kind).insert(id, value, indexing, limits)
+    },
+    async get(kind, id) {
+      return table(kind).get(id)
+    },
+    async swap(kind, id, version, value, indexing) {
+      return table(kind).swap(id, version, value, indexing)
+    },
+    async find(kind, labels, page) {
+      return table(kind).find(labels, page)
+    },
+    async count(kind, label) {
+      return table(kind).count(label)
+    },
+    async due(kind, beforeMs, limit) {
+      return table(kind).due(beforeMs, limit)
+    },
+    async claim(key, untilMs) {
+      const now = clock.now()
+      for (let top = claimsByEnd.peek(); top !== undefined && top.atMs <= now; top = claimsByEnd.peek()) {
+        claimsByEnd.pop()
+        if (claims.get(top.id) === top.atMs) claims.delete(top.id)
+      }
+      if (claims.has(key)) return false
+      claims.set(key, untilMs)
+      claimsByEnd.push(untilMs, key)
+      return true
+    },
+    async hit(key, max, windowMs) {
+      return { retryAfterMs: hits(key, max, windowMs) }
+    },
+    async close() {},
+  }
+}
+
+function createTable(clock: Clock) {
+  const records = new Map<string, Stored>()
+  const byLabel = new Map<string, Set<string>>()
+  const dueTimes = timeHeap()
+  const forgetTimes = timeHeap()
+  let sequence = 0
+
+  const drop = (label: string, id: string): void => {
+    const ids = byLabel.get(label)
+    ids?.delete(id)
+    if (ids?.size === 0) byLabel.delete(label)
+  }
+  const index = (id: string, stored: Stored, indexing: Indexing): void => {
+    for (const label of stored.labels) if (!indexing.labels.includes(label)) drop(label, id)
+    for (const label of indexing.labels) {
+      const ids = byLabel.get(label)
+      if (ids === undefined) byLabel.set(label, new Set([id]))
+      else ids.add(id)
+    }
+    stored.labels = indexing.labels
+    stored.dueAtMs = indexing.dueAtMs
+    stored.forgetAtMs = indexing.forgetAtMs
+    if (indexing.dueAtMs !== undefined) dueTimes.push(indexing.dueAtMs, id)
+    if (indexing.forgetAtMs !== undefined) forgetTimes.push(indexing.forgetAtMs, id)
+  }
+  const forget = (): void => {
+    const now = clock.now()
+    for (let top = forgetTimes.peek(); top !== undefined && top.atMs <= now; top = forgetTimes.peek()) {
+      forgetTimes.pop()
+      const stored = records.get(top.id)
+      if (stored === undefined || stored.forgetAtMs !== top.atMs) continue
+      for (const label of stored.labels) drop(label, top.id)
+      records.delete(top.id)
+    }
+  }
+
+  return {
+    insert(id: string, value: unknown, indexing: Indexing, limits: readonly { label: string; max: number }[]) {
+      forget()
+      if (records.has(id)) return { outcome: 'exists' as const }
+      for (const { label, max } of limits) {
+        if ((byLabel.get(label)?.size ?? 0) >= max) return { outcome: 'limited' as const, label }
+      }
+      const stored: Stored = {
+        sequence: sequence++,
+        version: 1,
+        value,
+        labels: [],
+        dueAtMs: undefined,
+        forgetAtMs: undefined,
+      }
+      records.set(id, stored)
+      index(id, stored, indexing)
+      return { outcome: 'inserted' as const }
+    },
+    get(id: string) {
+      forget()
+      const stored = records.get(id)
+      return stored === undefined ? undefined : { version: stored.version, value: stored.value }
+    },
+    swap(id: string, version: number, value: unknown, indexing: Indexing): boolean {
+      const stored = records.get(id)
+      if (stored === undefined || stored.version !== version) return false
+      stored.version++
+      stored.value = value
+      index(id, stored, indexing)
+      return true
+    },
+    find(labels: readonly string[], page: { after?: string; limit: number }): readonly string[] {
+      forget()
+      const sets = labels.map((label) => byLabel.get(label) ?? new Set<string>()).sort((a, b) => a.size - b.size)
+      const afterSequence = page.after === undefined ? -1 : (records.get(page.after)?.sequence ?? -1)
+      const found: { id: string; sequence: number }[] = []
+      for (const id of sets[0] ?? records.keys()) {
+        const at = records.get(id)?.sequence ?? -1
+        if (at > afterSequence && sets.every((set) => set.has(id))) found.push({ id, sequence: at })
+        // Without labels the table itself is in order, so the page is full as soon as it is long enough.
+        if (sets.length === 0 && found.length === page.limit) break
+      }
+      return found
+        .sort((a, b) => a.sequence - b.sequence)
+        .slice(0, page.limit)
+        .map(({ id }) => id)
+    },
+    count: (label: string): number => byLabel.get(label)?.size ?? 0,
+    due(beforeMs: number, limit: number): readonly string[] {
+      const found: { atMs: number; id: string }[] = []
+      const seen = new Set<string>()
+      while (found.length < limit) {
+        const top = dueTimes.peek()
+        if (top === undefined || top.atMs > beforeMs) break
+        dueTimes.pop()
+        // The heap may hold times that a later write replaced, and the same time twice.
+        if (records.get(top.id)?.dueAtMs !== top.atMs || seen.has(top.id)) continue
+        seen.add(top.id)
+        found.push(top)
+      }
+      for (const { atMs, id } of found) dueTimes.push(atMs, id)
+      return found.map(({ id }) => id)
+    },
+  }
+}
+
+/** Sliding windows of hit times, at most `max` kept for each key. */
+function createHits(clock: Clock) {
+  const windows = new Map<string, number[]>()
+  const ends = timeHeap()
+  return (key: string, max: number, windowMs: number): number => {
+    const now = clock.now()
+    for (let top = ends.peek(); top !== undefined && top.atMs <= now; top = ends.peek()) {
+      ends.pop()
+      const last = windows.get(top.id)?.at(-1)
+      if (last !== undefined && last + windowMs <= now) windows.delete(top.id)
+    }
+    const times = (windows.get(key) ?? []).filter((at) => at + windowMs > now)
+    const oldest = times[times.length - max]
+    if (oldest !== undefined) return Math.max(1, oldest + windowMs - now)
+    times.push(now)
+    windows.set(key, times)
+    ends.push(now + windowMs, key)
+    return 0
+  }
+}
