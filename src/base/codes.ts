@@ -3,7 +3,7 @@
  * `detail` is all a stranger is told; the exact reason goes to the ledger and to `writ policy explain`.
  */
 export interface CodeText {
-  readonly status: 400 | 401 | 403 | 404 | 409 | 413 | 415 | 429 | 500 | 502 | 503
+  readonly status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 429 | 500 | 502 | 503
   readonly title: string
   readonly detail: string
   readonly fix: string
@@ -153,6 +153,12 @@ const table = {
     title: 'There is nothing here',
     detail: 'No such thing, or not one the caller may see.',
     fix: 'Check the identifier.',
+  },
+  method_not_allowed: {
+    status: 405,
+    title: 'The method is not allowed here',
+    detail: 'This path exists, but not for this method.',
+    fix: 'Use one of the methods in the `Allow` header.',
   },
   state_conflict: {
     status: 409,
