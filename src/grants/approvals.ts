@@ -105,6 +105,7 @@ export function createApprovals({ state, ledger, clock }: { state: State; ledger
         level: approval.level,
         approvers: [...approval.approvers],
         digest: approval.digest,
+        ttl: approval.ttlSeconds,
         reason: order.reason === '' ? undefined : order.reason,
         expires: timeText(approval.expiresAtMs),
       })

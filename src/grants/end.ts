@@ -70,14 +70,15 @@ export function createEnder(deps: Deps): Ender {
     if (grant.status === 'active' && order.cause !== 'expired') {
       grant = (await registry.record(grant, endingEntry(grant, order))).grant
     }
-    const attempts = await revoke(deps, grant)
+    const cause = grant.cause ?? order.cause
+    const attempts = await revoke(deps, grant, cause)
     const latencyMs = Math.max(0, clock.now() - startedMs)
     const { grant: ended } = await registry.record(grant, {
       ...about(grant),
       ...order.by,
       kind: 'grant.ended',
-      cause: grant.cause ?? order.cause,
-      outcome: outcomeOf(grant, order.cause),
+      cause,
+      outcome: outcomeOf(grant, cause),
       latency_ms: latencyMs,
       attempts,
     })
@@ -98,7 +99,7 @@ export function createEnder(deps: Deps): Ender {
 }
 
 /** Has Vault end the secret, trying a few times; returns the number of attempts it took in all. */
-async function revoke(deps: Deps, grant: Grant): Promise<number> {
+async function revoke(deps: Deps, grant: Grant, cause: EndReason): Promise<number> {
   if (grant.lease === undefined || !grant.revocable) return grant.attempts
   const handle = await deps.openLease(grant.lease.sealed)
   const engine = deps.engine(grant.target.engine)
@@ -109,7 +110,7 @@ async function revoke(deps: Deps, grant: Grant): Promise<number> {
     } catch (error) {
       const again = error instanceof BrokerFault && error.code === 'vault_unavailable'
       if (!again || attempt - grant.attempts >= triesAtOnce) {
-        await postpone(deps, grant, attempt)
+        await postpone(deps, grant, cause, attempt)
         throw error
       }
       await sleep(deps.clock, backoffMs(100, attempt - grant.attempts, 1_000))
@@ -117,10 +118,10 @@ async function revoke(deps: Deps, grant: Grant): Promise<number> {
   }
 }
 
-async function postpone(deps: Deps, grant: Grant, attempts: number): Promise<void> {
+async function postpone(deps: Deps, grant: Grant, cause: EndReason, attempts: number): Promise<void> {
   const retryAtMs = deps.clock.now() + backoffMs(1_000, attempts, longestRetryMs)
   await deps.registry.update(grant.id, (present) =>
-    present.status === 'ended' ? undefined : { ...present, status: 'ending', attempts, retryAtMs },
+    present.status === 'ended' ? undefined : { ...present, status: 'ending', cause, attempts, retryAtMs },
   )
   deps.log.error({ grant: grant.id, attempts, engine: grant.target.engine }, 'revoke_failed')
   if (grant.attempts < irrevocableAfter && attempts >= irrevocableAfter) {

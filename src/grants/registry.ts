@@ -9,8 +9,11 @@ import { advance, type Grant, type GrantEntry, mayFollow } from './grant.ts'
 
 /** An ended grant answers queries for this long; after that only the ledger speaks of it. */
 const keepEndedMs = 24 * 3600_000
-/** A mint that has not come back by then is taken for lost and left to reconciling. */
-const mintingTooLongMs = 120_000
+/**
+ * A mint that has not come back by then is lost and left to reconciling. Longer than Vault's own limit on a request
+ * (90 s), so that a lease can no longer appear after the leases were listed.
+ */
+export const mintLostAfterMs = 120_000
 
 /** Grants on top of State: where they are found, and the one way they change. */
 export interface Registry {
@@ -54,7 +57,7 @@ function indexingOf(grant: Grant): Indexing {
   switch (grant.status) {
     case 'pending':
     case 'minting':
-      return { labels, dueAtMs: grant.openedAtMs + mintingTooLongMs }
+      return { labels, dueAtMs: grant.openedAtMs + mintLostAfterMs }
     case 'active':
       return grant.expiresAtMs === undefined ? { labels } : { labels, dueAtMs: grant.expiresAtMs }
     case 'ending':

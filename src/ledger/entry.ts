@@ -137,6 +137,7 @@ const kinds = [
     approvers: z.array(name).max(20),
     /** SHA-256 of the exact request that may be approved. */
     digest: sha256,
+    ttl: seconds,
     reason: outsideText.optional(),
     expires: time,
   }),

@@ -1,0 +1,139 @@
+import type { Clock } from '../base/clock.ts'
+import type { ApprovalId, TaskId } from '../base/ids.ts'
+import type { Entry } from '../ledger/entry.ts'
+import type { Ledger, StoredEntry } from '../ledger/ledger.ts'
+import type { Approval, Approvals } from './approvals.ts'
+import { advance, type Grant, grantOfIntent } from './grant.ts'
+import type { Registry } from './registry.ts'
+import type { Task, Tasks } from './tasks.ts'
+
+/** Ended things older than this are left to the ledger. */
+const keepMs = 24 * 3600_000
+
+/**
+ * Rebuilds what memory held from the ledger alone, through the same transitions that live work takes.
+ * Returns how many entries were read, and the grants whose mint has no outcome, which reconciling must settle.
+ * @throws Error when an entry may not follow the one before it: the ledger was not written by this broker.
+ */
+export async function replay(deps: {
+  ledger: Ledger
+  registry: Registry
+  tasks: Tasks
+  approvals: Approvals
+  clock: Clock
+}): Promise<{ readonly entries: number; readonly unsettled: readonly Grant[] }> {
+  const grants = new Map<string, Grant>()
+  const tasks = new Map<string, Task>()
+  const approvals = new Map<string, Approval>()
+  let entries = 0
+  for await (const stored of deps.ledger.read(0)) {
+    entries++
+    applyToGrants(grants, stored)
+    applyToTasks(tasks, stored.entry)
+    applyToApprovals(approvals, stored.entry)
+  }
+  const since = deps.clock.now() - keepMs
+  const unsettled: Grant[] = []
+  for (const grant of grants.values()) {
+    if (grant.status === 'ended' && (grant.endedAtMs ?? 0) < since) continue
+    const restored = grant.status === 'ending' ? { ...grant, retryAtMs: deps.clock.now() } : grant
+    await deps.registry.restore(restored)
+    if (grant.status !== 'ended' && grant.ledger.issued === undefined) unsettled.push(grant)
+  }
+  for (const task of tasks.values())
+    if (task.status === 'open' || (task.endedAtMs ?? 0) >= since) await deps.tasks.restore(task)
+  for (const approval of approvals.values()) if (approval.expiresAtMs >= since) await deps.approvals.restore(approval)
+  return { entries, unsettled }
+}
+
+function applyToGrants(grants: Map<string, Grant>, { entry, index }: StoredEntry): void {
+  const atMs = Date.parse(entry.time)
+  switch (entry.kind) {
+    case 'grant.intent': {
+      const grant = grantOfIntent(entry, atMs, index)
+      grants.set(grant.id, grant)
+      return
+    }
+    case 'grant.issued':
+    case 'grant.failed':
+    case 'grant.renewed':
+    case 'grant.ending':
+    case 'grant.ended': {
+      const grant = grants.get(entry.grant ?? '')
+      // An orphan's end names no grant of ours.
+      if (grant !== undefined) grants.set(grant.id, advance(grant, entry, atMs, index))
+      return
+    }
+    default:
+  }
+}
+
+function applyToTasks(tasks: Map<string, Task>, entry: Entry): void {
+  const atMs = Date.parse(entry.time)
+  if (entry.kind === 'task.opened' && entry.task !== undefined) {
+    tasks.set(entry.task, {
+      id: entry.task as TaskId,
+      workload: entry.workload ?? '',
+      owner: entry.owner ?? '',
+      purpose: entry.purpose ?? '',
+      environment: entry.environment ?? '',
+      intent: entry.intent,
+      status: 'open',
+      openedAtMs: atMs,
+      expiresAtMs: Date.parse(entry.expires),
+      endedAtMs: undefined,
+    })
+  }
+  if (entry.kind === 'task.ended') {
+    const task = tasks.get(entry.task ?? '')
+    if (task !== undefined) tasks.set(task.id, { ...task, status: 'ended', endedAtMs: atMs })
+  }
+}
+
+function applyToApprovals(approvals: Map<string, Approval>, entry: Entry): void {
+  const id = entry.approval ?? ''
+  const known = approvals.get(id)
+  switch (entry.kind) {
+    case 'approval.requested':
+      approvals.set(id, {
+        id: id as ApprovalId,
+        status: 'pending',
+        level: entry.level,
+        approvers: entry.approvers,
+        approvedBy: [],
+        digest: entry.digest,
+        workload: entry.workload ?? '',
+        requester: personOf(entry),
+        owner: entry.owner ?? '',
+        purpose: entry.purpose ?? '',
+        environment: entry.environment ?? '',
+        credential: entry.credential ?? '',
+        ttlSeconds: entry.ttl,
+        reason: entry.reason ?? '',
+        requestedAtMs: Date.parse(entry.time),
+        expiresAtMs: Date.parse(entry.expires),
+        grant: undefined,
+      })
+      return
+    case 'approval.granted':
+      if (known === undefined) return
+      approvals.set(id, {
+        ...known,
+        approvedBy: [...known.approvedBy, personOf(entry)],
+        status: entry.complete ? 'approved' : 'pending',
+      })
+      return
+    case 'approval.denied':
+      if (known !== undefined) approvals.set(id, { ...known, status: 'denied' })
+      return
+    case 'approval.expired':
+      if (known !== undefined) approvals.set(id, { ...known, status: 'expired' })
+      return
+    case 'approval.used':
+      if (known !== undefined) approvals.set(id, { ...known, status: 'used' })
+      return
+    default:
+  }
+}
+
+const personOf = ({ actor }: Entry): string => ('subject' in actor ? `${actor.issuer}/${actor.subject}` : '')
