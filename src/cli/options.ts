@@ -1,6 +1,6 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { nearest } from '../base/nearest.ts'
 import { UsageError } from './command.ts'
-import { nearest } from './nearest.ts'
 
 type OptionTable = NonNullable<ParseArgsConfig['options']>
 type Parsed<O extends OptionTable> = ReturnType<typeof parseArgs<{ options: O; allowPositionals: true; strict: true }>>
