@@ -20,11 +20,17 @@ export interface Identity {
   readonly claims: Claims
   /** The environment this token may act in, where its Issuer fixes or maps one. */
   readonly environment: string | undefined
-  /** SHA-256 (hex) of issuer and `jti`, or of the token where it has none: names the token without holding it. */
+  /**
+   * SHA-256 (hex) of the JSON list `[iss, jti]`, or of the token's signed part (`header.payload`) where it has no `jti`:
+   * names the token without holding it. The signature stays out, because one token can be given several valid ones.
+   */
   readonly fingerprint: string
   readonly jti: string | undefined
+  /** `iat`; where the token has none, `nbf`, or the moment it was verified. */
   readonly issuedAtMs: number
   readonly expiresAtMs: number
+  /** `expiresAtMs` and the leeway of its Issuer: from then on the token is refused. Replay is remembered until then. */
+  readonly usableUntilMs: number
   readonly replay: 'allow' | 'once_per_purpose' | 'once'
   /** A stable name for the unit of work the platform says this is (CI run, pod uid), where the flavour knows one. */
   readonly run: string | undefined

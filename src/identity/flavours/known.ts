@@ -1,0 +1,14 @@
+import type { IssuerPolicy } from '../../policy/issuer.ts'
+import type { Flavour } from './flavour.ts'
+import { generic } from './generic.ts'
+import { githubActions } from './github-actions.ts'
+import { kubernetes } from './kubernetes.ts'
+
+const known: Partial<Record<IssuerPolicy['flavour'], Flavour>> = {
+  generic,
+  kubernetes,
+  'github-actions': githubActions,
+}
+
+/** The rules of a flavour; `undefined` while this version does not enforce them, and then no token of it may pass. */
+export const flavourOf = (name: IssuerPolicy['flavour']): Flavour | undefined => known[name]

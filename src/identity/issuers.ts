@@ -1,0 +1,134 @@
+import type { Clock, Timer } from '../base/clock.ts'
+import { sha256Hex } from '../base/digest.ts'
+import type { Log } from '../base/log.ts'
+import type { IssuerPolicy } from '../policy/issuer.ts'
+import { createFetchText, type FetchText } from './fetch-text.ts'
+import type { Flavour } from './flavours/flavour.ts'
+import { flavourOf } from './flavours/known.ts'
+import { createKeySource } from './key-source.ts'
+import { createKeyCache, type KeyCache } from './keys.ts'
+
+/** An Issuer document with what is needed to apply it. */
+export interface TrustedIssuer {
+  readonly policy: IssuerPolicy
+  /** `undefined` while this version does not enforce the rules of its flavour: then no token of it may pass. */
+  readonly enforced: { readonly flavour: Flavour; readonly keys: KeyCache } | undefined
+}
+
+/** Whether tokens of an issuer can be verified now, and if not, why. */
+export interface IssuerStatus {
+  /** Name of the Issuer document. */
+  readonly issuer: string
+  readonly ready: boolean
+  readonly detail: string
+}
+
+/** The issuers of the policy set in force. */
+export interface Issuers {
+  /** The issuer with exactly this `iss`. Costs the same whether there is one or not. */
+  byUrl(url: string): TrustedIssuer | undefined
+  status(): readonly IssuerStatus[]
+  start(): void
+  close(): void
+}
+
+export interface IssuersOptions {
+  /** The Issuer documents in force now; may answer differently after a reload. */
+  readonly issuers: () => readonly IssuerPolicy[]
+  readonly clock: Clock
+  readonly log: Log
+  /** Stands in for the network. */
+  readonly fetchKeys?: FetchText
+  /** Lets keys come over http from loopback. Development only. */
+  readonly allowLoopbackHttp?: boolean
+  /** Lets `writ dev` sign for issuers of the example policies: where keys really come from. */
+  readonly keysFor?: (issuer: IssuerPolicy) => IssuerPolicy['keys']
+}
+
+// A reload is noticed by the next request, or by this tick when there is none.
+const noticeReloadEveryMs = 5000
+
+/** Follows the policy set: new issuers get a key cache, unchanged ones keep theirs, the rest are dropped. */
+export function createIssuers(options: IssuersOptions): Issuers {
+  const { issuers, clock, log, allowLoopbackHttp = false, keysFor = ({ keys }) => keys } = options
+  const fetchText = options.fetchKeys ?? createFetchText(clock)
+  let seen: readonly IssuerPolicy[] = []
+  let trusted: ReadonlyMap<string, TrustedIssuer> = new Map()
+  let caches: ReadonlyMap<string, KeyCache> = new Map()
+  let timer: Timer | undefined
+  let state: 'idle' | 'started' | 'closed' = 'idle'
+
+  const cacheFor = (policy: IssuerPolicy, keys: IssuerPolicy['keys']): KeyCache => {
+    const { name, url: issuerUrl, algorithms } = policy
+    const source = createKeySource({ issuerUrl, keys, algorithms, fetchText, allowLoopbackHttp })
+    const cache = createKeyCache({ issuer: name, source, clock, log })
+    if (state === 'started') cache.start()
+    return cache
+  }
+
+  const follow = (): void => {
+    const policies = issuers()
+    if (isSame(policies, seen) || state === 'closed') return
+    const nextTrusted = new Map<string, TrustedIssuer>()
+    const nextCaches = new Map<string, KeyCache>()
+    for (const policy of policies) {
+      if (nextTrusted.has(policy.url)) continue
+      const flavour = flavourOf(policy.flavour)
+      if (flavour === undefined) {
+        nextTrusted.set(policy.url, { policy, enforced: undefined })
+        continue
+      }
+      const keysFrom = keysFor(policy)
+      const id = cacheId(policy, keysFrom)
+      const keys = caches.get(id) ?? cacheFor(policy, keysFrom)
+      nextCaches.set(id, keys)
+      nextTrusted.set(policy.url, { policy, enforced: { flavour, keys } })
+    }
+    for (const [id, cache] of caches) if (!nextCaches.has(id)) cache.close()
+    seen = policies
+    trusted = nextTrusted
+    caches = nextCaches
+  }
+
+  const tick = (): void => {
+    if (state === 'closed') return
+    follow()
+    timer = clock.after(noticeReloadEveryMs, tick)
+  }
+
+  return {
+    byUrl(url) {
+      follow()
+      return trusted.get(url)
+    },
+    status() {
+      follow()
+      return [...trusted.values()].map(({ policy, enforced }) => ({
+        issuer: policy.name,
+        ...(enforced === undefined ? { ready: false, detail: notEnforced(policy) } : enforced.keys.status()),
+      }))
+    },
+    start() {
+      if (state !== 'idle') return
+      state = 'started'
+      for (const cache of caches.values()) cache.start()
+      tick()
+    },
+    close() {
+      state = 'closed'
+      timer?.cancel()
+      for (const cache of caches.values()) cache.close()
+    },
+  }
+}
+
+/** Why an issuer of a flavour without rules is not trusted. */
+export const notEnforced = ({ flavour }: IssuerPolicy): string =>
+  `this version does not enforce the rules of flavour ${flavour}, so it accepts no token of it`
+
+const isSame = (a: readonly IssuerPolicy[], b: readonly IssuerPolicy[]): boolean =>
+  a === b || (a.length === b.length && a.every((policy, i) => policy === b[i]))
+
+// Everything that decides which keys are loaded and how they are imported.
+const cacheId = ({ name, url, algorithms }: IssuerPolicy, keys: IssuerPolicy['keys']): string =>
+  sha256Hex(JSON.stringify([name, url, algorithms, keys]))
