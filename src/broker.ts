@@ -1,20 +1,12 @@
 import type { RequestId } from './base/ids.ts'
-import type { Result } from './base/result.ts'
+import { newId } from './base/ids.ts'
+import { ok, type Result, refuse } from './base/result.ts'
 import type { Secret } from './base/secret.ts'
-import type { ApprovalView } from './contract/approval.ts'
+import { type BrokerDeps, createStages } from './broker/stages.ts'
+import { createVerbs, type Verbs } from './broker/verbs.ts'
 import type { CredentialRequest, IssuedCredential, PendingApproval } from './contract/credential.ts'
-import type {
-  EndedGrant,
-  GrantFilter,
-  GrantList,
-  GrantView,
-  Renewed,
-  RevocationRequest,
-  RevocationResult,
-} from './contract/grant.ts'
-import type { EntryFilter, EntryList, StoredEntryView } from './contract/ledger.ts'
-import type { PolicyStatus } from './contract/policy.ts'
-import type { EndedTask, TaskRequest, TaskView } from './contract/task.ts'
+import type { Renewed } from './contract/grant.ts'
+import { openGrant } from './grants/grant.ts'
 
 /** Who calls, before anything about them is known. `token` is attacker-controlled. */
 export interface Caller {
@@ -36,23 +28,82 @@ export interface Pending {
   readonly body: PendingApproval
 }
 
-/** Every verb verifies the caller, refuses by value, records what it did, and throws `BrokerFault` when something it needs failed. */
-export interface Broker {
+/**
+ * What anyone can ask of the broker. Every verb verifies the caller, refuses by value, records what it did, and throws
+ * `BrokerFault` when something it needs failed.
+ */
+export interface Broker extends Verbs {
   issue(caller: Caller, request: CredentialRequest): Promise<Result<Issued | Pending>>
-  grant(caller: Caller, id: string): Promise<Result<GrantView>>
-  grants(caller: Caller, filter: GrantFilter): Promise<Result<GrantList>>
   renew(caller: Caller, id: string, ttl: string | undefined): Promise<Result<Renewed>>
-  revoke(caller: Caller, id: string, reason: string | undefined): Promise<Result<EndedGrant>>
-  revokeMatching(caller: Caller, request: RevocationRequest): Promise<Result<RevocationResult>>
-  openTask(caller: Caller, request: TaskRequest): Promise<Result<TaskView>>
-  task(caller: Caller, id: string): Promise<Result<TaskView>>
-  heartbeat(caller: Caller, id: string): Promise<Result<TaskView>>
-  endTask(caller: Caller, id: string, outcome: string | undefined): Promise<Result<EndedTask>>
-  approval(caller: Caller, id: string): Promise<Result<ApprovalView>>
-  approvals(caller: Caller): Promise<Result<readonly ApprovalView[]>>
-  approve(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
-  denyApproval(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
-  entries(caller: Caller, filter: EntryFilter): Promise<Result<EntryList>>
-  entry(caller: Caller, index: number): Promise<Result<StoredEntryView>>
-  reloadPolicies(caller: Caller): Promise<Result<PolicyStatus>>
+}
+
+/** The broker over its stages; see `issue` for the life of one request. */
+export function createBroker(deps: BrokerDeps): Broker {
+  const stages = createStages(deps)
+  const { desk, tasks, registry, trace } = stages
+
+  /** token → identity → decision → (approval) → grant → intent → mint → record → answer. */
+  async function issue(caller: Caller, request: CredentialRequest): Promise<Result<Issued | Pending>> {
+    const entered = await desk.enter(caller, { purpose: request.purpose })
+    if (!entered.ok) return entered
+    const { by } = entered.value
+
+    const wanted = await stages.wanted(entered.value, request, caller)
+    if (!wanted.ok) return desk.refused(entered.value, wanted.refusal, { purpose: request.purpose })
+
+    const decision = await trace('policy.decide', {}, () => stages.decide(entered.value, wanted.value))
+    if (decision.effect === 'deny') return desk.refused(entered.value, decision.refusal, decision.subject)
+    const { access } = decision
+
+    const gate = await stages.approval(entered.value, decision, wanted.value, request)
+    if (!gate.ok) return desk.refused(entered.value, gate.refusal, access)
+    if (gate.value.status === 'pending') return ok(gate.value)
+
+    const opening = openGrant(
+      newId('gr', deps.clock.now()),
+      access,
+      stages.originOf(entered.value, wanted.value, request),
+      deps.clock.now(),
+    )
+    const opened = await trace('grants.open', { 'writ.grant': opening.id }, () => registry.open(opening, access.limits))
+    if (!opened.ok) return desk.refused(entered.value, opened.refusal, access)
+
+    const intent = await trace('ledger.intent', { 'writ.grant': opening.id }, () =>
+      stages.recordIntent(opening, access, by),
+    )
+    const issued = await stages.mint(intent, access, wanted.value.params, by)
+    if (opening.approval !== undefined) await stages.approvals.attach(opening.approval, opening.id)
+
+    // The task may have ended, or a switch been pulled, while Vault was minting: then nothing leaves.
+    if (!(await tasks.stillOpen(issued.grant.task)) || issued.grant.status !== 'active') {
+      await stages.ender.end(issued.grant, { cause: 'task_ended', by })
+      return desk.refused(
+        entered.value,
+        refuse('state_conflict', 'grant.live', 'it was ended while it was minted').refusal,
+        access,
+      )
+    }
+    return ok({ status: 'issued', body: stages.issuedBody(issued, access), secret: issued.minted.secret })
+  }
+
+  /** A fresh token and a fresh decision under the policy of now; when the reason is gone, so is the credential. */
+  async function renew(caller: Caller, id: string, ttl: string | undefined): Promise<Result<Renewed>> {
+    const entered = await desk.enter(caller)
+    if (!entered.ok) return entered
+
+    const held = await stages.heldGrant(entered.value, id)
+    if (!held.ok) return desk.refused(entered.value, held.refusal, { grant: id })
+    const grant = held.value
+
+    const decision = await trace('policy.decide', {}, () => stages.decideAgain(entered.value, grant, ttl, caller))
+    if (decision.effect === 'deny') {
+      await stages.ender.end(grant, { cause: 'policy_changed', by: entered.value.by })
+      return desk.refused(entered.value, decision.refusal, { ...decision.subject, grant: id })
+    }
+    return trace('engine.renew', { 'writ.grant': grant.id }, () =>
+      stages.renew(grant, decision.access, entered.value.by),
+    )
+  }
+
+  return { issue, renew, ...createVerbs(stages) }
 }

@@ -1,23 +1,29 @@
 import { type Attributes, trace as otel, SpanStatusCode } from '@opentelemetry/api'
 
-const tracer = otel.getTracer('writ')
+/** Runs one stage: inside a span of its name, and timed. */
+export type Trace = <T>(stage: string, attributes: Attributes, run: () => Promise<T>) => Promise<T>
 
 /**
- * Runs `run` inside a span named after its stage. Attributes are ids and codes, never claims or secrets.
- * Only the code of a fault is put on the span: messages of foreign errors may quote what they were given.
+ * Makes the wrapper that stages run in, so that no stage holds span code. `observe` is told how long each stage took, in
+ * seconds. Attributes are ids and codes, never claims or secrets; of a fault only its code is put on the span, because
+ * messages of foreign errors may quote what they were given.
  */
-export function trace<T>(stage: string, attributes: Attributes, run: () => Promise<T>): Promise<T> {
-  return tracer.startActiveSpan(stage, { attributes }, async (span) => {
-    try {
-      return await run()
-    } catch (error) {
-      const code = error instanceof Error && 'code' in error ? String(error.code) : 'internal'
-      span.setStatus({ code: SpanStatusCode.ERROR, message: code })
-      throw error
-    } finally {
-      span.end()
-    }
-  })
+export function createTrace(observe: (stage: string, seconds: number) => void = () => {}): Trace {
+  const tracer = otel.getTracer('writ')
+  return (stage, attributes, run) =>
+    tracer.startActiveSpan(stage, { attributes }, async (span) => {
+      const startedMs = performance.now()
+      try {
+        return await run()
+      } catch (error) {
+        const code = error instanceof Error && 'code' in error ? String(error.code) : 'internal'
+        span.setStatus({ code: SpanStatusCode.ERROR, message: code })
+        throw error
+      } finally {
+        observe(stage, (performance.now() - startedMs) / 1000)
+        span.end()
+      }
+    })
 }
 
 /** The W3C trace id of the span this call runs in, or `undefined` when nothing traces. */

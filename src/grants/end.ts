@@ -2,7 +2,7 @@ import { type Clock, sleep } from '../base/clock.ts'
 import { BrokerFault } from '../base/errors.ts'
 import type { GrantId } from '../base/ids.ts'
 import type { Log } from '../base/log.ts'
-import { trace } from '../base/trace.ts'
+import type { Trace } from '../base/trace.ts'
 import type { EndedGrant } from '../contract/grant.ts'
 import type { Engine, LeaseHandle } from '../engines/engine.ts'
 import type { EndReason } from '../ledger/entry.ts'
@@ -41,6 +41,7 @@ interface Deps {
   readonly openLease: (sealed: string) => Promise<LeaseHandle>
   readonly clock: Clock
   readonly log: Log
+  readonly trace: Trace
 }
 
 export function createEnder(deps: Deps): Ender {
@@ -89,9 +90,9 @@ export function createEnder(deps: Deps): Ender {
     end(grant, order) {
       const before = underWay.get(grant.id)
       if (before !== undefined) return before
-      const running = trace('grants.end', { 'writ.grant': grant.id, 'writ.cause': order.cause }, () =>
-        run(grant.id, order),
-      ).finally(() => underWay.delete(grant.id))
+      const running = deps
+        .trace('grants.end', { 'writ.grant': grant.id, 'writ.cause': order.cause }, () => run(grant.id, order))
+        .finally(() => underWay.delete(grant.id))
       underWay.set(grant.id, running)
       return running
     },

@@ -48,13 +48,11 @@ export type GrantEntry = Extract<
   { kind: 'grant.intent' | 'grant.issued' | 'grant.failed' | 'grant.renewed' | 'grant.ending' | 'grant.ended' }
 >
 
+/** Where a grant comes from: the token's issuer and subject, the stated reason, the task and approval it rests on. */
+export type GrantOrigin = Pick<Grant, 'issuer' | 'subject' | 'reason' | 'task' | 'approval'>
+
 /** A grant before its intent is recorded: it only holds its place under the limits. */
-export function openGrant(
-  id: GrantId,
-  access: Access,
-  from: { issuer: string; subject: string; reason: string; task: TaskId | undefined; approval: string | undefined },
-  nowMs: number,
-): Grant {
+export function openGrant(id: GrantId, access: Access, from: GrantOrigin, nowMs: number): Grant {
   const { engine, mount, role } = access.target
   return {
     id,

@@ -31,6 +31,8 @@ export interface Tasks {
   get(id: string): Promise<Task | undefined>
   /** The task, if it is open and belongs to that workload and purpose. Refuses `not_found`, `state_conflict`. */
   held(id: string, workload: string, purpose: string): Promise<Result<Task>>
+  /** True for no task, and for one that is open. */
+  stillOpen(id: TaskId | undefined): Promise<boolean>
   /** Ends the task, then every live grant that hangs on it, several at a time. */
   end(
     task: Task,
@@ -100,6 +102,9 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
         )
       }
       return ok(task)
+    },
+    async stillOpen(id) {
+      return id === undefined || (await get(id))?.status === 'open'
     },
     async end(task, order) {
       const closed = await close(task.id)

@@ -1,0 +1,88 @@
+import { ok, type Refusal, type Result } from '../base/result.ts'
+import type { Trace } from '../base/trace.ts'
+import type { Caller } from '../broker.ts'
+import type { Party } from '../grants/authority.ts'
+import { byCaller, type Provenance } from '../grants/provenance.ts'
+import type { Identity } from '../identity/identity.ts'
+import { claimUse } from '../identity/replay.ts'
+import type { Verifier } from '../identity/verify.ts'
+import type { Refusals } from '../ledger/refusals.ts'
+import type { PolicySet } from '../policy/compile.ts'
+import type { Subject } from '../policy/decision.ts'
+import { personOf, workloadsOf } from '../policy/parties.ts'
+import type { State } from '../state/state.ts'
+
+/** A caller whose token was verified, under the policies that were in force at that moment. */
+export interface Entered {
+  readonly identity: Identity
+  readonly party: Party
+  readonly policies: PolicySet
+  /** Who did it, for every entry this call causes. */
+  readonly by: Provenance
+}
+
+/** The front desk: who calls, and the record of those who were turned away. */
+export interface Desk {
+  /** Verifies the token and counts its use. A refusal is already recorded. */
+  enter(caller: Caller, use?: { purpose: string }): Promise<Result<Entered>>
+  /** Records a refusal and returns it. */
+  refused(
+    entered: Entered,
+    refusal: Refusal,
+    subject?: Subject & { grant?: string; task?: string; approval?: string },
+  ): Promise<Refused>
+}
+type Refused = { readonly ok: false; readonly refusal: Refusal }
+
+interface Deps {
+  readonly verifier: Verifier
+  readonly state: State
+  readonly refusals: Refusals
+  readonly policies: () => PolicySet
+  readonly trace: Trace
+}
+
+export function createDesk({ verifier, state, refusals, policies, trace }: Deps): Desk {
+  return {
+    async enter(caller, use) {
+      const verified = await trace('identity.verify', {}, () => verifier.verify(caller.token))
+      if (!verified.ok) {
+        const set = policies()
+        await refusals.record(
+          { actor: { type: 'unproved' }, request: caller.requestId, policy: set.digest, purpose: use?.purpose },
+          verified.refusal,
+        )
+        return verified
+      }
+      const identity = verified.value
+      const set = policies()
+      const entered = { identity, policies: set, ...introduce(identity, set, caller) }
+      const fresh = await claimUse(state, identity, use ?? {})
+      if (!fresh.ok) {
+        await refusals.record({ ...entered.by, purpose: use?.purpose }, fresh.refusal)
+        return fresh
+      }
+      return ok(entered)
+    },
+    async refused(entered, refusal, subject = {}) {
+      await refusals.record({ ...entered.by, ...subject }, refusal)
+      return { ok: false, refusal }
+    },
+  }
+}
+
+/** What the policies say the token's bearer is. Two matching workloads are nobody: `decide` names them. */
+function introduce(identity: Identity, set: PolicySet, caller: Caller): { party: Party; by: Provenance } {
+  const names = workloadsOf(set, identity)
+  const workload = names.length === 1 ? names[0] : undefined
+  const person = personOf(set, identity)
+  const party: Party = { workload, person, name: `${identity.issuer}/${identity.subject}` }
+  const by = byCaller(
+    identity,
+    { ...(workload === undefined ? {} : { workload }), ...(person === undefined ? {} : { teams: person.teams }) },
+    caller.requestId,
+  )
+  const known = workload !== undefined || person !== undefined
+  const actor = known ? by.actor : ({ type: 'unproved', issuer: identity.issuer } as const)
+  return { party, by: { ...by, actor, policy: set.digest } }
+}

@@ -1,0 +1,214 @@
+import type { Clock } from '../base/clock.ts'
+import { parseDuration } from '../base/duration.ts'
+import { BrokerFault } from '../base/errors.ts'
+import { isId } from '../base/ids.ts'
+import type { Log } from '../base/log.ts'
+import { ok, type Result, refuse } from '../base/result.ts'
+import type { Trace } from '../base/trace.ts'
+import type { Caller, Pending } from '../broker.ts'
+import type { CredentialRequest, IssuedCredential } from '../contract/credential.ts'
+import { timeText } from '../contract/fields.ts'
+import type { Renewed } from '../contract/grant.ts'
+import type { PolicyStatus } from '../contract/policy.ts'
+import type { Engine } from '../engines/engine.ts'
+import type { Approvals } from '../grants/approvals.ts'
+import { about, type Ender } from '../grants/end.ts'
+import { type Grant, type GrantOrigin, latestEndMs } from '../grants/grant.ts'
+import type { Provenance } from '../grants/provenance.ts'
+import type { Registry } from '../grants/registry.ts'
+import type { Tasks } from '../grants/tasks.ts'
+import type { Verifier } from '../identity/verify.ts'
+import { bounded } from '../ledger/entry.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import type { Refusals } from '../ledger/refusals.ts'
+import type { Sealer } from '../ledger/seal.ts'
+import type { PolicySet } from '../policy/compile.ts'
+import { decide } from '../policy/decide.ts'
+import type { Access, AccessRequest, Decision } from '../policy/decision.ts'
+import type { State } from '../state/state.ts'
+import { gateOf } from './approval-gate.ts'
+import { createDesk, type Desk, type Entered } from './desk.ts'
+import { mintAndRecord, type Recorded } from './mint.ts'
+import { expiryOf } from './views.ts'
+
+/** What the broker is made of; `compose.ts` picks each. */
+export interface BrokerDeps {
+  readonly verifier: Verifier
+  readonly policies: { current(): PolicySet; reload(): Promise<PolicyStatus> }
+  readonly state: State
+  readonly ledger: Ledger
+  readonly refusals: Refusals
+  readonly sealer: Sealer
+  readonly engine: (kind: string) => Engine
+  readonly registry: Registry
+  readonly tasks: Tasks
+  readonly approvals: Approvals
+  readonly ender: Ender
+  readonly clock: Clock
+  readonly log: Log
+  readonly trace: Trace
+}
+
+type Allowed = Exclude<Decision, { effect: 'deny' }>
+interface Gate {
+  readonly status: 'clear'
+}
+
+/** The steps that `broker.ts` puts in order. */
+export interface Stages extends BrokerDeps {
+  readonly desk: Desk
+  /** The request in the words of policy, once the task it names is known to be the caller's and open. */
+  wanted(entered: Entered, request: CredentialRequest, caller: Caller): Promise<Result<AccessRequest>>
+  decide(entered: Entered, wanted: AccessRequest): Promise<Decision>
+  /** Lets pass what needs no approval or has one; else asks for it. */
+  approval(
+    entered: Entered,
+    decision: Allowed,
+    wanted: AccessRequest,
+    request: CredentialRequest,
+  ): Promise<Result<Gate | Pending>>
+  originOf(
+    entered: Entered,
+    wanted: AccessRequest,
+    request: CredentialRequest,
+  ): Parameters<typeof import('../grants/grant.ts').openGrant>[2]
+  recordIntent(grant: Grant, access: Access, by: Provenance): Promise<Grant>
+  mint(grant: Grant, access: Access, callerParams: Readonly<Record<string, string>>, by: Provenance): Promise<Recorded>
+  issuedBody(recorded: Recorded, access: Access): Omit<IssuedCredential, 'secret'>
+  /** The caller's own live, renewable grant. */
+  heldGrant(entered: Entered, id: string): Promise<Result<Grant>>
+  decideAgain(entered: Entered, grant: Grant, ttl: string | undefined, caller: Caller): Promise<Decision>
+  renew(grant: Grant, access: Access, by: Provenance): Promise<Result<Renewed>>
+}
+
+export function createStages(deps: BrokerDeps): Stages {
+  const { registry, tasks, clock } = deps
+  const mintDeps = { ...deps, sealLease: deps.sealer.seal }
+
+  async function decideNow(entered: Entered, wanted: AccessRequest, own: number): Promise<Decision> {
+    const { workload } = entered.party
+    const active = workload === undefined ? 0 : await registry.active(workload, wanted.purpose)
+    return decide(
+      entered.policies,
+      entered.identity,
+      wanted,
+      { active: Math.max(0, active - own), lastMinute: 0 },
+      clock.now(),
+    )
+  }
+
+  return {
+    ...deps,
+    desk: createDesk({ ...deps, policies: deps.policies.current }),
+    async wanted(entered, request, caller) {
+      const base = accessRequest(request, caller)
+      if (request.task === undefined) return ok(base)
+      const task = await tasks.held(request.task, entered.party.workload ?? '', request.purpose)
+      return task.ok ? ok({ ...base, task: task.value.id, taskEndsAtMs: task.value.expiresAtMs }) : task
+    },
+    decide: (entered, wanted) => decideNow(entered, wanted, 0),
+    approval: (entered, decision, wanted, request) => gateOf(deps.approvals, entered, decision, wanted, request),
+    originOf: (entered, wanted, request) => ({
+      issuer: entered.identity.issuer,
+      subject: bounded(entered.identity.subject),
+      reason: wanted.reason,
+      task: isId('tsk', wanted.task) ? wanted.task : undefined,
+      approval: request.approval,
+    }),
+    async recordIntent(grant, access, by) {
+      const { grant: minting } = await registry.record(grant, {
+        ...about(grant),
+        ...by,
+        kind: 'grant.intent',
+        engine: access.target.engine,
+        mount: access.target.mount,
+        role: access.target.role,
+        delivery: access.delivery,
+        ttl: access.ttlSeconds,
+        ceilings: access.ceilings.map(({ name, seconds }) => ({ name, seconds: Math.floor(seconds) })),
+        data: [...access.data],
+        sensitivity: access.sensitivity,
+        reason: grant.reason === '' ? undefined : bounded(grant.reason),
+        exception: access.exception,
+      })
+      return minting
+    },
+    mint: (grant, access, callerParams, by) => mintAndRecord(mintDeps, grant, access, callerParams, by),
+    issuedBody: ({ grant, position }, access) => ({
+      grant: grant.id,
+      workload: grant.workload,
+      purpose: grant.purpose,
+      credential: grant.credential,
+      environment: grant.environment,
+      issued_at: timeText(grant.issuedAtMs ?? clock.now()),
+      expires_at: expiryOf(grant),
+      ttl_capped_by: [...access.cappedBy],
+      renewable: grant.renewable,
+      revocable: grant.revocable,
+      delivery: grant.delivery,
+      ...(grant.task === undefined ? {} : { task: grant.task }),
+      ledger: { index: position.index, receipt: `/v1/ledger/entries/${position.index}/receipt` },
+    }),
+    async heldGrant(entered, id) {
+      const grant = isId('gr', id) ? await registry.get(id) : undefined
+      if (grant === undefined || grant.workload !== entered.party.workload) {
+        return refuse('not_found', 'grant', 'no such grant of this workload')
+      }
+      if (grant.status !== 'active') return refuse('state_conflict', 'grant.status', `it is ${grant.status}`)
+      if (!grant.renewable || grant.lease === undefined)
+        return refuse('state_conflict', 'grant.renewable', 'it cannot be renewed')
+      return ok(grant)
+    },
+    async decideAgain(entered, grant, ttl, caller) {
+      const task = grant.task === undefined ? undefined : await tasks.get(grant.task)
+      const wanted: AccessRequest = {
+        purpose: grant.purpose,
+        credential: grant.credential,
+        ttlSeconds: ttl === undefined ? undefined : parseDuration(ttl),
+        reason: grant.reason,
+        task: grant.task ?? '',
+        taskEndsAtMs: task?.expiresAtMs,
+        params: {},
+        delivery: grant.delivery,
+        ip: caller.ip,
+      }
+      return decideNow(entered, wanted, 1)
+    },
+    async renew(grant, access, by) {
+      const endMs = Math.min(clock.now() + access.ttlSeconds * 1000, latestEndMs(grant) ?? Number.MAX_SAFE_INTEGER)
+      const cappedBy = endMs < clock.now() + access.ttlSeconds * 1000 ? [...access.cappedBy, 'issued'] : access.cappedBy
+      const seconds = Math.floor((endMs - clock.now()) / 1000)
+      // Asking for less than there is left is granted as it stands: a renewal never shortens.
+      if (grant.lease === undefined || seconds < 1 || endMs <= (grant.expiresAtMs ?? 0))
+        return ok(renewed(grant, cappedBy))
+      const handle = await deps.sealer.open(grant.lease.sealed)
+      const { expiresAtMs } = await deps.engine(grant.target.engine).renew(handle, seconds)
+      const { grant: moved } = await registry.record(grant, {
+        ...about(grant),
+        ...by,
+        kind: 'grant.renewed',
+        expires: timeText(Math.min(expiresAtMs, endMs)),
+        ceilings: access.ceilings.map(({ name, seconds }) => ({ name, seconds: Math.floor(seconds) })),
+      })
+      if (moved.status !== 'active') return refuse('state_conflict', 'grant.status', 'it was ended meanwhile')
+      return ok(renewed(moved, cappedBy))
+    },
+  }
+}
+
+function renewed(grant: Grant, cappedBy: readonly string[]): Renewed {
+  if (grant.expiresAtMs === undefined) throw new BrokerFault('internal', 'a renewable grant has an end')
+  return { grant: grant.id, expires_at: timeText(grant.expiresAtMs), ttl_capped_by: [...cappedBy] }
+}
+
+const accessRequest = (request: CredentialRequest, caller: Caller): AccessRequest => ({
+  purpose: request.purpose,
+  credential: request.credential,
+  ttlSeconds: request.ttl === undefined ? undefined : parseDuration(request.ttl),
+  reason: request.reason ?? '',
+  task: '',
+  taskEndsAtMs: undefined,
+  params: request.params ?? {},
+  delivery: request.delivery,
+  ip: caller.ip,
+})

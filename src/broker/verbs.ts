@@ -1,0 +1,246 @@
+import { parseDuration } from '../base/duration.ts'
+import { isId } from '../base/ids.ts'
+import { ok, type Result, refuse } from '../base/result.ts'
+import type { Caller } from '../broker.ts'
+import type { ApprovalView } from '../contract/approval.ts'
+import type {
+  EndedGrant,
+  GrantFilter,
+  GrantList,
+  GrantView,
+  RevocationRequest,
+  RevocationResult,
+} from '../contract/grant.ts'
+import type { EntryFilter, EntryList, StoredEntryView } from '../contract/ledger.ts'
+import type { PolicyStatus } from '../contract/policy.ts'
+import type { EndedTask, TaskRequest, TaskView } from '../contract/task.ts'
+import { type Approval, approvalView } from '../grants/approvals.ts'
+import { isOperator, mayEnd, mayEndAsAuthority, mayReadEntry, maySee } from '../grants/authority.ts'
+import type { Grant } from '../grants/grant.ts'
+import { type Task, taskView } from '../grants/tasks.ts'
+import { bounded } from '../ledger/entry.ts'
+import { entryView, queryEntries } from '../ledger/query.ts'
+import { standing } from '../policy/decide.ts'
+import type { Entered } from './desk.ts'
+import type { Stages } from './stages.ts'
+import { grantView } from './views.ts'
+
+/** Everything but issuing and renewing: looking, ending, tasks, approvals, the record. */
+export interface Verbs {
+  grant(caller: Caller, id: string): Promise<Result<GrantView>>
+  grants(caller: Caller, filter: GrantFilter): Promise<Result<GrantList>>
+  revoke(caller: Caller, id: string, reason: string | undefined): Promise<Result<EndedGrant>>
+  revokeMatching(caller: Caller, request: RevocationRequest): Promise<Result<RevocationResult>>
+  openTask(caller: Caller, request: TaskRequest): Promise<Result<TaskView>>
+  task(caller: Caller, id: string): Promise<Result<TaskView>>
+  heartbeat(caller: Caller, id: string): Promise<Result<TaskView>>
+  endTask(caller: Caller, id: string, outcome: string | undefined): Promise<Result<EndedTask>>
+  approval(caller: Caller, id: string): Promise<Result<ApprovalView>>
+  approvals(caller: Caller): Promise<Result<readonly ApprovalView[]>>
+  approve(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
+  denyApproval(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
+  entries(caller: Caller, filter: EntryFilter): Promise<Result<EntryList>>
+  entry(caller: Caller, index: number): Promise<Result<StoredEntryView>>
+  reloadPolicies(caller: Caller): Promise<Result<PolicyStatus>>
+}
+
+/** Grants one kill switch ends at once side by side; Vault serves the rest of the world meanwhile. */
+const atOnce = 16
+/** Grants looked at for one page of a list, at most. */
+const mostScanned = 10_000
+/** How long a task may last when its request does not say. */
+const defaultTaskSeconds = 3600
+/** No task outlasts a working day and the night after it; what runs longer is a service. */
+const longestTaskSeconds = 86_400
+
+export function createVerbs(stages: Stages): Verbs {
+  const { desk, registry, tasks, approvals, ender, ledger, clock } = stages
+
+  /** Verifies the caller, then runs the verb; a refusal of the verb is recorded, except that something is not there. */
+  async function entered<T>(
+    caller: Caller,
+    verb: (entered: Entered) => Promise<Result<T>>,
+    about: object = {},
+  ): Promise<Result<T>> {
+    const who = await desk.enter(caller)
+    if (!who.ok) return who
+    const result = await verb(who.value)
+    if (result.ok || result.refusal.code === 'not_found') return result
+    return desk.refused(who.value, result.refusal, about)
+  }
+
+  /** What the caller may not see answers exactly like what is not there. */
+  async function seenGrant({ party }: Entered, id: string): Promise<Result<Grant>> {
+    const grant = isId('gr', id) ? await registry.get(id) : undefined
+    return grant !== undefined && maySee(party, grant) ? ok(grant) : refuse('not_found', 'grant', 'no such grant')
+  }
+  async function seenTask({ party }: Entered, id: string): Promise<Result<Task>> {
+    const task = isId('tsk', id) ? await tasks.get(id) : undefined
+    return task !== undefined && maySee(party, task) ? ok(task) : refuse('not_found', 'task', 'no such task')
+  }
+  const maySeeApproval = ({ party }: Entered, approval: Approval): boolean =>
+    maySee(party, approval) || approval.approvers.some((team) => party.person?.teams.includes(team))
+
+  const verdict = (caller: Caller, id: string, yes: boolean, reason: string | undefined) =>
+    entered<ApprovalView>(
+      caller,
+      async (who) => {
+        const { party, by } = who
+        const teams = party.person?.teams ?? []
+        const settled = await approvals.settle(id, { yes, person: party.name, teams, reason, by })
+        return settled.ok ? ok(approvalView(settled.value)) : settled
+      },
+      { approval: isId('ap', id) ? id : undefined },
+    )
+
+  return {
+    grant: (caller, id) =>
+      entered(caller, async (who) => {
+        const grant = await seenGrant(who, id)
+        return grant.ok ? ok(grantView(grant.value)) : grant
+      }),
+    grants: (caller, filter) =>
+      entered(caller, async ({ party }) => ok(await listGrants(stages, filter, (grant) => maySee(party, grant)))),
+    revoke: (caller, id, reason) =>
+      entered(
+        caller,
+        async (who) => {
+          const grant = await seenGrant(who, id)
+          if (!grant.ok) return grant
+          if (!mayEnd(who.party, grant.value))
+            return refuse('role_required', 'grant.end', 'needs the holder, the owner or an operator')
+          const cause = who.party.workload === grant.value.workload ? 'handed_back' : 'revoked'
+          return ok(await ender.end(grant.value, { cause, reason, by: who.by }))
+        },
+        { grant: id },
+      ),
+    revokeMatching: (caller, request) => entered(caller, (who) => pullSwitch(stages, who, request)),
+    openTask: (caller, request) =>
+      entered(
+        caller,
+        async (who) => {
+          const stand = standing(who.policies, who.identity, request.purpose, clock.now())
+          if (!stand.ok) return stand
+          const { workload, owner, purpose, environment } = stand.value
+          const asked =
+            request.ttl === undefined ? defaultTaskSeconds : (parseDuration(request.ttl) ?? defaultTaskSeconds)
+          const expiresAtMs = clock.now() + Math.min(asked, longestTaskSeconds) * 1000
+          const task = { workload, owner, purpose, environment, intent: bounded(request.intent), expiresAtMs }
+          return ok(taskView(await tasks.open(task, who.by)))
+        },
+        { purpose: request.purpose },
+      ),
+    task: (caller, id) =>
+      entered(caller, async (who) => {
+        const task = await seenTask(who, id)
+        return task.ok ? ok(taskView(task.value)) : task
+      }),
+    heartbeat: (caller, id) =>
+      entered(caller, async (who) => {
+        const task = await seenTask(who, id)
+        if (!task.ok) return task
+        return task.value.status === 'open'
+          ? ok(taskView(task.value))
+          : refuse('state_conflict', 'task.open', 'the task has ended')
+      }),
+    endTask: (caller, id, outcome) =>
+      entered(
+        caller,
+        async (who) => {
+          const task = await seenTask(who, id)
+          if (!task.ok) return task
+          if (!mayEnd(who.party, task.value))
+            return refuse('role_required', 'task.end', 'needs the holder, the owner or an operator')
+          const cause = who.party.workload === task.value.workload ? 'holder' : 'revoked'
+          const grants = await tasks.end(task.value, { cause, outcome, by: who.by })
+          return ok({ task: task.value.id, status: 'ended', grants: [...grants] })
+        },
+        { task: id },
+      ),
+    approval: (caller, id) =>
+      entered(caller, async (who) => {
+        const approval = isId('ap', id) ? await approvals.get(id) : undefined
+        return approval !== undefined && maySeeApproval(who, approval)
+          ? ok(approvalView(approval))
+          : refuse('not_found', 'approval', 'no such approval')
+      }),
+    approvals: (caller) =>
+      entered(caller, async ({ party }) =>
+        ok((await approvals.pendingFor(party.person?.teams ?? [])).map(approvalView)),
+      ),
+    approve: (caller, id, reason) => verdict(caller, id, true, reason),
+    denyApproval: (caller, id, reason) => verdict(caller, id, false, reason),
+    entries: (caller, filter) =>
+      entered(caller, async ({ party }) => {
+        const reader = party.person !== undefined
+        if (!reader) return refuse('role_required', 'ledger.read', 'needs an auditor or an owner')
+        return ok(await queryEntries(ledger, filter, ({ entry }) => mayReadEntry(party, entry.owner)))
+      }),
+    entry: (caller, index) =>
+      entered(caller, async ({ party }) => {
+        const stored = await ledger.get(index)
+        return stored !== undefined && mayReadEntry(party, stored.entry.owner)
+          ? ok(entryView(stored))
+          : refuse('not_found', 'entry', 'no such entry')
+      }),
+    reloadPolicies: (caller) =>
+      entered(caller, async ({ party }) =>
+        isOperator(party)
+          ? ok(await stages.policies.reload())
+          : refuse('role_required', 'policy.reload', 'needs an operator'),
+      ),
+  }
+}
+
+async function listGrants(stages: Stages, filter: GrantFilter, allowed: (grant: Grant) => boolean): Promise<GrantList> {
+  const labels = (['workload', 'purpose', 'owner', 'credential', 'task'] as const)
+    .filter((key) => filter[key] !== undefined)
+    .map((key) => `${key}=${filter[key]}`)
+  if (filter.status !== 'all') labels.push(filter.status)
+  const page: Grant[] = []
+  let after = filter.after
+  for (let scanned = 0; scanned < mostScanned; ) {
+    const found = await stages.registry.find(labels, { ...(after === undefined ? {} : { after }), limit: filter.limit })
+    for (const grant of found) {
+      after = grant.id
+      if (allowed(grant)) page.push(grant)
+      if (page.length === filter.limit) return { grants: page.map(grantView), next: grant.id }
+    }
+    scanned += found.length
+    if (found.length < filter.limit) return { grants: page.map(grantView), next: null }
+  }
+  return { grants: page.map(grantView), next: after ?? null }
+}
+
+/** The kill switch: everything that matches and that the caller answers for or operates. */
+async function pullSwitch(
+  stages: Stages,
+  { party, by }: Entered,
+  request: RevocationRequest,
+): Promise<Result<RevocationResult>> {
+  const [key, value] = Object.entries(request.match)[0] ?? []
+  const wide = key === 'all' || key === 'issuer'
+  if (party.person === undefined || (wide && !isOperator(party))) {
+    return refuse('role_required', 'revocations', 'needs an operator, or the owner of what is matched')
+  }
+  const dryRun = request.dry_run ?? false
+  const labels = key === 'all' ? ['live'] : [`${key}=${value}`, 'live']
+  const live = await stages.registry.find(labels, { limit: 1_000_000 })
+  const matched = live.filter((grant) => mayEndAsAuthority(party, grant))
+  if (live.length > 0 && matched.length === 0)
+    return refuse('role_required', 'revocations', 'nothing matched is yours to end')
+  if (dryRun) return ok({ matched: matched.length, grants: [], dry_run: true })
+  const ended: EndedGrant[] = []
+  for (let from = 0; from < matched.length; from += atOnce) {
+    const batch = matched.slice(from, from + atOnce).map((grant) =>
+      stages.ender
+        .end(grant, { cause: 'kill_switch', reason: request.reason, by })
+        // One failure must not stop the switch: the sweep goes on with this one.
+        .catch(
+          (): EndedGrant => ({ grant: grant.id, credential: grant.credential, outcome: 'irrevocable', latency_ms: 0 }),
+        ),
+    )
+    ended.push(...(await Promise.all(batch)))
+  }
+  return ok({ matched: matched.length, grants: ended, dry_run: false })
+}
