@@ -1,0 +1,7 @@
+import type { Clock } from '../../base/clock.ts'
+import type { Backend } from './backend.ts'
+import type { Leases } from './leases.ts'
+
+export function createSsh(_deps: { clock: Clock; leases?: Leases; mountPath?: string }): Backend {
+  return { routes: [] }
+}
