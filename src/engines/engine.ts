@@ -83,5 +83,5 @@ export interface Engine {
    * What Vault must allow for this target, for `writ doctor` and for messages: path and capability,
    * such as `database/creds/orders-ro` needs `read`.
    */
-  needs(target: MintTarget): readonly { readonly path: string; readonly capability: string }[]
+  needs(target: MintTarget, delivery?: Delivery): readonly { readonly path: string; readonly capability: string }[]
 }

@@ -1,0 +1,96 @@
+import { z } from 'zod'
+import type { Clock } from '../base/clock.ts'
+import { Secret } from '../base/secret.ts'
+import type { Engine, LeaseHandle, Minted, MintOrder, MintTarget } from './engine.ts'
+import { AmbiguousMint, VaultFault } from './faults.ts'
+import type { Leases } from './leases.ts'
+import { paramsOf, vaultPath } from './target.ts'
+import type { VaultSession } from './vault-session.ts'
+import type { MintWrapped } from './wrapped.ts'
+
+const credentials = z.object({ username: z.string().min(1).max(200), password: z.string().min(1) })
+const noParams = z.strictObject({})
+
+/**
+ * Dynamic database users (`GET mount/creds/role`). The role decides the first life of the lease; where that is longer
+ * than the grant may live, the lease is cut at once (`sys/leases/renew` with a smaller increment), so that Vault ends
+ * the user in time even if the broker is gone. A role whose `default_ttl` is the usual life saves that call.
+ */
+export function createDatabaseEngine(deps: {
+  session: VaultSession
+  leases: Leases
+  mintWrapped: MintWrapped
+  clock: Clock
+}): Engine {
+  const { session, leases, clock } = deps
+
+  async function mint(order: MintOrder): Promise<Minted> {
+    paramsOf(noParams, order.target)
+    const path = vaultPath(order.target.mount, 'creds', order.target.role)
+    if (order.delivery === 'wrapped') {
+      return deps.mintWrapped({ order, leased: true, call: (options) => session.read(path, options) })
+    }
+    const startedMs = clock.now()
+    const answer = await session.read(path, { mints: true })
+    const parsed = credentials.safeParse(answer.data)
+    if (!parsed.success || answer.lease_id === '') {
+      throw new AmbiguousMint(new VaultFault('unreadable', `GET ${path}: the answer holds no leased user`))
+    }
+    const handle: LeaseHandle = { type: 'lease', id: answer.lease_id }
+    const tooLong = answer.lease_duration > order.ttlSeconds
+    if (tooLong && answer.renewable) await shorten(handle, order.ttlSeconds)
+    return {
+      secret: new Secret(parsed.data),
+      handle: new Secret(handle),
+      expiresAtMs: startedMs + Math.min(answer.lease_duration, order.ttlSeconds) * 1000,
+      renewable: answer.renewable,
+      publicIds: [{ type: 'database_user', value: parsed.data.username }],
+    }
+  }
+
+  /** A lease that cannot be cut is given up: nobody may hold it for longer than was decided. */
+  async function shorten(handle: LeaseHandle, ttlSeconds: number): Promise<void> {
+    try {
+      await leases.renew(handle, ttlSeconds)
+    } catch (thrown) {
+      await leases.revoke(handle).catch((failure: unknown) => {
+        throw failure instanceof VaultFault ? new AmbiguousMint(failure) : failure
+      })
+      throw thrown
+    }
+  }
+
+  return {
+    kind: 'database',
+    revocable: () => true,
+    acceptedParams: [],
+    mint,
+    renew: leases.renew,
+    revoke: leases.revoke,
+    leases: (target: MintTarget) => leases.list(target.mount, 'creds', target.role),
+    needs: ({ mount, role }, delivery) => [
+      { path: `${mount}/creds/${role}`, capability: 'read' },
+      ...leaseNeeds(`${mount}/creds/${role}`, delivery),
+    ],
+  }
+}
+
+/** What Vault must allow for the leases of one path. */
+export function leaseNeeds(
+  path: string,
+  delivery: MintOrder['delivery'] = 'plain',
+): readonly { readonly path: string; readonly capability: string }[] {
+  const lookup = `sys/leases/lookup/${path}/`
+  return [
+    { path: 'sys/leases/renew', capability: 'update' },
+    { path: 'sys/leases/revoke', capability: 'update' },
+    { path: lookup, capability: 'list' },
+    { path: lookup, capability: 'sudo' },
+    ...(delivery === 'wrapped' ? wrappedNeeds : []),
+  ]
+}
+
+const wrappedNeeds = [
+  { path: 'auth/token/create', capability: 'update' },
+  { path: 'auth/token/revoke-accessor', capability: 'update' },
+]
