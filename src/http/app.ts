@@ -1,0 +1,90 @@
+import { Hono } from 'hono'
+import type { Clock } from '../base/clock.ts'
+import type { GrantId } from '../base/ids.ts'
+import type { Log } from '../base/log.ts'
+import type { Broker } from '../broker.ts'
+import type { Readiness } from '../contract/readiness.ts'
+import type { Env } from './incoming.ts'
+import { defaultLimits, type Limits } from './limits.ts'
+import type { Metrics } from './metrics.ts'
+import { createPipeline } from './pipeline.ts'
+import type { Route } from './route.ts'
+import { approvalRoutes } from './routes/approvals.ts'
+import { credentialRoutes } from './routes/credentials.ts'
+import { docsRoutes } from './routes/docs.ts'
+import { grantRoutes } from './routes/grants.ts'
+import { healthRoutes } from './routes/health.ts'
+import { ledgerRoutes } from './routes/ledger.ts'
+import { metricsRoutes } from './routes/metrics.ts'
+import { openApiRoutes } from './routes/openapi.ts'
+import { policyRoutes } from './routes/policies.ts'
+import { taskRoutes } from './routes/tasks.ts'
+
+export interface AppDeps {
+  readonly broker: Broker
+  readonly readiness: () => Promise<Readiness>
+  readonly metrics: Metrics
+  readonly log: Log
+  readonly clock: Clock
+  /** Overrides of `defaultLimits`. */
+  readonly limits?: Partial<Limits>
+  readonly isDraining: () => boolean
+  /** The public URL of the broker without a trailing slash; links to the documentation start with it. */
+  readonly docsUrlBase: string
+  readonly version?: string
+  /**
+   * Ends a grant whose secret could not be handed to its caller: the answer came too late, or the connection was gone.
+   * Must not throw.
+   */
+  readonly onUndelivered?: (grant: GrantId) => void
+}
+
+/** The application: give its `fetch` to `startServer`, or call `request` on it in tests. */
+export type App = Hono<Env>
+
+/** Every route of the broker on one application. Answers are JSON; whatever is refused or fails is an RFC 9457 problem. */
+export function createApp(deps: AppDeps): App {
+  const { broker, docsUrlBase } = deps
+  const pipeline = createPipeline({
+    metrics: deps.metrics,
+    log: deps.log,
+    clock: deps.clock,
+    limits: { ...defaultLimits, ...deps.limits },
+    docsUrlBase,
+    isDraining: deps.isDraining,
+    onUndelivered: deps.onUndelivered ?? (() => {}),
+  })
+  const routes: readonly Route[] = [
+    ...credentialRoutes(broker),
+    ...grantRoutes(broker),
+    ...taskRoutes(broker),
+    ...approvalRoutes(broker),
+    ...ledgerRoutes(broker),
+    ...policyRoutes(broker),
+    ...healthRoutes(deps.readiness),
+    ...metricsRoutes(deps.metrics),
+    ...openApiRoutes(() => routes, deps.version ?? '0.0.0', docsUrlBase),
+    ...docsRoutes(() => routes),
+  ]
+  const app = new Hono<Env>()
+  for (const route of routes) app.on(route.method, honoPath(route.path), pipeline.serve(route))
+  for (const [path, allow] of allowedMethods(routes)) {
+    app.all(honoPath(path), pipeline.refuse(path, 'method_not_allowed', { allow }))
+  }
+  app.notFound(pipeline.refuse('unmatched', 'not_found'))
+  app.onError((thrown, c) => pipeline.fail(thrown, c))
+  return app
+}
+
+const honoPath = (path: string): string => path.replace(/\{(\w+)\}/g, ':$1')
+
+// The `Allow` header of each path (RFC 9110 section 10.2.1); HEAD comes with GET.
+function allowedMethods(routes: readonly Route[]): Map<string, string> {
+  const byPath = Map.groupBy(routes, (route) => route.path)
+  return new Map(
+    [...byPath].map(([path, those]) => [
+      path,
+      those.map((route) => (route.method === 'get' ? 'GET, HEAD' : 'POST')).join(', '),
+    ]),
+  )
+}

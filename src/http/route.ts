@@ -1,0 +1,121 @@
+import type { z } from 'zod'
+import type { Clock } from '../base/clock.ts'
+import type { Code } from '../base/codes.ts'
+import { type ApprovalId, type GrantId, isId, type RequestId, type TaskId } from '../base/ids.ts'
+import { ok, type Result, refuse } from '../base/result.ts'
+import type { Caller } from '../broker.ts'
+import type { Limits } from './limits.ts'
+import { bearerToken } from './middleware/bearer.ts'
+import { type BodySource, readBody } from './middleware/body.ts'
+import { readQuery } from './middleware/query.ts'
+import { jsonReply, type Reply } from './reply.ts'
+
+/** What the routes read of one request. Every string is attacker-controlled. */
+export interface Incoming extends BodySource {
+  readonly url: string
+  readonly ip: string
+  readonly requestId: RequestId
+  readonly limits: Limits
+  readonly clock: Clock
+  param(name: string): string | undefined
+}
+
+/** What one success looks like, for the document of the interface. */
+export interface Answer {
+  readonly status: number
+  readonly description: string
+  /** JSON by this schema, or text of this media type. */
+  readonly content: z.ZodType | string
+}
+
+/** One method of one path: how it is documented and how it is answered. */
+export interface Route {
+  readonly method: 'get' | 'post'
+  /** In OpenAPI's form, such as `/v1/grants/{id}`. */
+  readonly path: string
+  readonly tag: string
+  readonly summary: string
+  /** `probe` answers anyone, also when the broker is full or draining. */
+  readonly access: 'bearer' | 'probe'
+  readonly id?: IdKind
+  readonly body?: z.ZodType
+  readonly query?: z.ZodType
+  readonly answers: readonly Answer[]
+  readonly codes: readonly Code[]
+  /** Waits for Vault on many grants, so it has the longer deadline. */
+  readonly bulk?: boolean
+  answer(incoming: Incoming): Promise<Result<Reply>>
+}
+
+interface Ids {
+  readonly grant: GrantId
+  readonly task: TaskId
+  readonly approval: ApprovalId
+  /** Place of a ledger entry. */
+  readonly index: number
+}
+type IdKind = keyof Ids
+
+interface Asked<K extends IdKind, B, Q> {
+  readonly caller: Caller
+  readonly id: Ids[K]
+  readonly body: B
+  readonly query: Q
+}
+
+interface BearerRoute<K extends IdKind, B, Q, V> extends Omit<Route, 'access' | 'answer' | 'id' | 'body' | 'query'> {
+  readonly id?: K
+  readonly body?: z.ZodType<B>
+  readonly query?: z.ZodType<Q>
+  handle(asked: Asked<K, B, Q>): Promise<Result<V>>
+  /** How the value is written; JSON with the first answer's status when absent. */
+  write?(value: V): Reply
+}
+
+/**
+ * A route for callers with a token. The order of checks is fixed: token present, identifier well formed, query, body;
+ * a stranger without a token costs no parsing. The token is verified by the broker, not here.
+ */
+export function bearerRoute<V, K extends IdKind = 'grant', B = undefined, Q = undefined>(
+  spec: BearerRoute<K, B, Q, V>,
+): Route {
+  const { handle, write, ...documented } = spec
+  const status = spec.answers[0]?.status ?? 200
+  const toReply = write ?? ((value: V): Reply => jsonReply(status, value))
+  return {
+    ...documented,
+    access: 'bearer',
+    async answer(incoming) {
+      const token = bearerToken(incoming.header('authorization'), incoming.limits.maxTokenBytes)
+      if (!token.ok) return token
+      const id = spec.id === undefined ? ok(undefined) : readId(spec.id, incoming.param('id') ?? '')
+      if (!id.ok) return id
+      const query = spec.query === undefined ? ok(undefined) : readQuery(incoming.url, spec.query)
+      if (!query.ok) return query
+      const body =
+        spec.body === undefined ? ok(undefined) : await readBody(incoming, spec.body, incoming.limits, incoming.clock)
+      if (!body.ok) return body
+      const caller: Caller = { token: token.value, requestId: incoming.requestId, ip: incoming.ip }
+      // The type parameters default to `undefined` exactly where the schema or the id is absent.
+      const asked = { caller, id: id.value, body: body.value, query: query.value } as Asked<K, B, Q>
+      const result = await handle(asked)
+      return result.ok ? ok(toReply(result.value)) : result
+    },
+  }
+}
+
+/** A route that anyone may read and that says nothing about callers or secrets. */
+export function probeRoute(spec: Omit<Route, 'access' | 'answer' | 'method'> & { read(): Promise<Reply> }): Route {
+  const { read, ...documented } = spec
+  return { ...documented, method: 'get', access: 'probe', answer: async () => ok(await read()) }
+}
+
+const decimal = /^(?:0|[1-9]\d{0,14})$/
+const prefixes = { grant: 'gr', task: 'tsk', approval: 'ap' } as const
+
+// What is not an identifier names nothing: the answer is the same as for one that does not exist.
+function readId(kind: IdKind, text: string): Result<Ids[IdKind]> {
+  if (kind === 'index') return decimal.test(text) ? ok(Number(text)) : refuse('not_found', 'index', 'not an index')
+  const prefix = prefixes[kind]
+  return isId(prefix, text) ? ok(text) : refuse('not_found', kind, 'not an identifier')
+}
