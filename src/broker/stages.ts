@@ -67,11 +67,7 @@ export interface Stages extends BrokerDeps {
     wanted: AccessRequest,
     request: CredentialRequest,
   ): Promise<Result<Gate | Pending>>
-  originOf(
-    entered: Entered,
-    wanted: AccessRequest,
-    request: CredentialRequest,
-  ): Parameters<typeof import('../grants/grant.ts').openGrant>[2]
+  originOf(entered: Entered, wanted: AccessRequest, request: CredentialRequest): GrantOrigin
   recordIntent(grant: Grant, access: Access, by: Provenance): Promise<Grant>
   mint(grant: Grant, access: Access, callerParams: Readonly<Record<string, string>>, by: Provenance): Promise<Recorded>
   issuedBody(recorded: Recorded, access: Access): Omit<IssuedCredential, 'secret'>
