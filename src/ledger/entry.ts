@@ -59,6 +59,7 @@ const lease = z.strictObject({ hash: sha256, sealed: z.string().max(4096) })
 
 const endReason = z.enum([
   'handed_back',
+  'undelivered',
   'revoked',
   'expired',
   'task_ended',

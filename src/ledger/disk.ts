@@ -1,0 +1,107 @@
+import * as node from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+/** An open file as the ledger uses it: every access names its position. */
+export interface DiskFile {
+  read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ readonly bytesRead: number }>
+  write(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesWritten: number }>
+  datasync(): Promise<void>
+  sync(): Promise<void>
+  truncate(length: number): Promise<void>
+  stat(): Promise<{ readonly size: number; readonly mode: number }>
+  close(): Promise<void>
+}
+
+/** The file system as the ledger uses it, so that tests can make each single operation fail. */
+export interface Disk {
+  open(path: string, flags: string, mode?: number): Promise<DiskFile>
+  mkdir(path: string, options: { readonly recursive: true; readonly mode: number }): Promise<unknown>
+  readdir(path: string): Promise<string[]>
+  rename(from: string, to: string): Promise<void>
+}
+
+/** The machine's file system. */
+export const nodeDisk: Disk = node
+
+/** Makes creations and renames in a folder durable. */
+export async function syncFolder(disk: Disk, path: string): Promise<void> {
+  const folder = await disk.open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
+
+/** Makes a folder that only the owner can enter, durably: each created level is synced into its parent. */
+export async function makeFolder(disk: Disk, path: string): Promise<void> {
+  const first = await disk.mkdir(path, { recursive: true, mode: 0o700 })
+  if (typeof first !== 'string') return
+  for (let level = path; ; level = dirname(level)) {
+    await syncFolder(disk, dirname(level))
+    if (level === first || level === dirname(level)) return
+  }
+}
+
+/** Writes all of `bytes` at a position, however many calls the system needs. */
+export async function writeAll(file: DiskFile, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done)
+    if (bytesWritten <= 0) throw new Error('the disk took no bytes')
+    done += bytesWritten
+  }
+}
+
+/** Reads up to `length` bytes; fewer only at the end of the file. */
+export async function readUpTo(file: DiskFile, length: number, position: number): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafe(length)
+  let done = 0
+  while (done < length) {
+    const { bytesRead } = await file.read(buffer, done, length - done, position + done)
+    if (bytesRead === 0) break
+    done += bytesRead
+  }
+  return buffer.subarray(0, done)
+}
+
+/** A small file as bytes, or `undefined` when there is none. */
+export async function readSmallFile(disk: Disk, path: string, maxBytes: number): Promise<Buffer | undefined> {
+  let file: DiskFile
+  try {
+    file = await disk.open(path, 'r')
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return undefined
+    throw error
+  }
+  try {
+    const bytes = await readUpTo(file, maxBytes + 1, 0)
+    if (bytes.length > maxBytes) throw new Error(`${path} is larger than ${maxBytes} bytes`)
+    return bytes
+  } finally {
+    await file.close()
+  }
+}
+
+/** Replaces a file so that a reader, or a crash, sees either the old bytes or the new ones, and the new ones last. */
+export async function replaceFile(disk: Disk, path: string, bytes: Uint8Array, mode: number): Promise<void> {
+  const temporary = `${path}.tmp`
+  const file = await disk.open(temporary, 'w', mode)
+  try {
+    await writeAll(file, bytes, 0)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await disk.rename(temporary, path)
+  await syncFolder(disk, dirname(path))
+}
+
+/** Whether something thrown is a system error with that code. */
+export function isCode(thrown: unknown, code: string): boolean {
+  return thrown instanceof Error && 'code' in thrown && thrown.code === code
+}

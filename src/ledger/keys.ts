@@ -1,0 +1,97 @@
+import { randomBytes } from 'node:crypto'
+import { dirname } from 'node:path'
+import { BrokerFault } from '../base/errors.ts'
+import { type Disk, isCode, makeFolder, nodeDisk, readUpTo, syncFolder, writeAll } from './disk.ts'
+import { formatSkey, parseSkey, type SigningKey } from './note.ts'
+
+const maxKeyFileBytes = 4096
+
+/** A new Ed25519 key for a log: `skeyText` is a secret, `vkey` is for auditors. */
+export function generateLedgerKey(origin: string): { readonly skeyText: string; readonly vkey: string } {
+  const skeyText = formatSkey(origin, randomBytes(32))
+  return { skeyText, vkey: parseSkey(skeyText).vkey }
+}
+
+/**
+ * The signing key in `file`, made first when there is none and `create` allows it.
+ * @throws BrokerFault `ledger_unavailable` when the file is readable by others, malformed, or of another origin.
+ */
+export async function openLedgerKey(options: {
+  readonly file: string
+  readonly origin: string
+  readonly create: boolean
+}): Promise<SigningKey> {
+  const { file, origin, create } = options
+  const generate = create ? (): string => `${generateLedgerKey(origin).skeyText}\n` : undefined
+  const key = readKey(file, await readPrivateFile(file, generate))
+  if (key.name === origin) return key
+  throw new BrokerFault('ledger_unavailable', `the key in ${file} is for ${key.name}, and the ledger is ${origin}`)
+}
+
+function readKey(file: string, text: string): SigningKey {
+  try {
+    return parseSkey(text)
+  } catch (cause) {
+    throw new BrokerFault('ledger_unavailable', `${file} holds no ledger key`, { cause })
+  }
+}
+
+/**
+ * Text of a file that nobody but its owner may read. When there is none, `generate` makes its content, which is durable
+ * before it is used: a key that signed something is never lost to a crash.
+ * @throws BrokerFault `ledger_unavailable` when others may read it, it is absent and not to be made, or it cannot be read.
+ */
+export async function readPrivateFile(
+  path: string,
+  generate: (() => string) | undefined,
+  disk: Disk = nodeDisk,
+): Promise<string> {
+  try {
+    const file = await openOrCreate(disk, path, generate)
+    try {
+      const { mode, size } = await file.stat()
+      if ((mode & 0o077) !== 0) {
+        const octal = (mode & 0o777).toString(8).padStart(4, '0')
+        throw new BrokerFault(
+          'ledger_unavailable',
+          `${path} has mode ${octal}, so others can read the key: chmod 600 it`,
+        )
+      }
+      if (size > maxKeyFileBytes) throw new BrokerFault('ledger_unavailable', `${path} is too large to be a key`)
+      return (await readUpTo(file, size, 0)).toString('utf8')
+    } finally {
+      await file.close()
+    }
+  } catch (cause) {
+    if (cause instanceof BrokerFault) throw cause
+    const absent = isCode(cause, 'ENOENT')
+    throw new BrokerFault(
+      'ledger_unavailable',
+      `the key file ${path} ${absent ? 'does not exist' : 'cannot be read'}`,
+      {
+        cause,
+      },
+    )
+  }
+}
+
+async function openOrCreate(disk: Disk, path: string, generate: (() => string) | undefined): ReturnType<Disk['open']> {
+  try {
+    return await disk.open(path, 'r')
+  } catch (error) {
+    if (generate === undefined || !isCode(error, 'ENOENT')) throw error
+  }
+  await makeFolder(disk, dirname(path))
+  // A temporary name first: a crash leaves either no key or a whole one.
+  const temporary = `${path}.${process.pid}.tmp`
+  const file = await disk.open(temporary, 'w', 0o600)
+  try {
+    await writeAll(file, Buffer.from(generate()), 0)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await disk.rename(temporary, path)
+  await syncFolder(disk, dirname(path))
+  return disk.open(path, 'r')
+}

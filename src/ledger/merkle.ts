@@ -1,0 +1,58 @@
+import { hash } from 'node:crypto'
+
+const leafPrefix = 0x00
+const nodePrefix = 0x01
+const hashBytes = 32
+
+/** Root of the tree without leaves: SHA-256 of nothing (RFC 6962 §2.1). */
+export const emptyRoot: Uint8Array = hash('sha256', '', 'buffer')
+
+/** Hash of one leaf: SHA-256(0x00 ‖ data) (RFC 6962 §2.1). */
+export function leafHash(data: Uint8Array): Uint8Array {
+  const input = new Uint8Array(data.length + 1)
+  input[0] = leafPrefix
+  input.set(data, 1)
+  return hash('sha256', input, 'buffer')
+}
+
+/** Hash of an inner node: SHA-256(0x01 ‖ left ‖ right) (RFC 6962 §2.1). */
+export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
+  const input = new Uint8Array(1 + 2 * hashBytes)
+  input[0] = nodePrefix
+  input.set(left, 1)
+  input.set(right, 1 + hashBytes)
+  return hash('sha256', input, 'buffer')
+}
+
+/**
+ * A growing RFC 6962 tree that keeps only the roots of its perfect subtrees, largest first (a compact range): one hash per
+ * set bit of the size. Appending costs one node hash on average, a root at most log2(size).
+ */
+export interface RunningTree {
+  readonly size: number
+  append(leaf: Uint8Array): void
+  root(): Uint8Array
+}
+
+/** A tree without leaves. */
+export function createTree(): RunningTree {
+  const peaks: Uint8Array[] = []
+  let size = 0
+  return {
+    get size() {
+      return size
+    },
+    append(leaf) {
+      let peak = leaf
+      // Each trailing one bit of the size is a perfect subtree that the new leaf completes to one of twice its size.
+      for (let bits = size; bits % 2 === 1; bits = (bits - 1) / 2) peak = nodeHash(peaks.pop() ?? emptyRoot, peak)
+      peaks.push(peak)
+      size++
+    },
+    root() {
+      let root = peaks.at(-1) ?? emptyRoot
+      for (let i = peaks.length - 2; i >= 0; i--) root = nodeHash(peaks[i] ?? emptyRoot, root)
+      return root
+    },
+  }
+}

@@ -1,0 +1,69 @@
+import { randomBytes } from 'node:crypto'
+import { CompactEncrypt, compactDecrypt } from 'jose'
+import { z } from 'zod'
+import { sha256Hex } from '../base/digest.ts'
+import { BrokerFault } from '../base/errors.ts'
+import type { LeaseHandle } from '../engines/engine.ts'
+import { canonicalJson } from './canonical.ts'
+import { readPrivateFile } from './keys.ts'
+
+/** Seals lease handles so that the ledger can hold them: whoever has the ledger but not the key can do nothing with them. */
+export interface Sealer {
+  /** The hash joins entries to what Vault lists; `sealed` is a compact JWE (`dir`, A256GCM). */
+  seal(handle: LeaseHandle): Promise<{ readonly hash: string; readonly sealed: string }>
+  /** @throws BrokerFault `internal` when it was sealed with another key or altered. */
+  open(sealed: string): Promise<LeaseHandle>
+  hashOf(handle: LeaseHandle): string
+}
+
+const keyBytes = 32
+
+const handleSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('lease'), id: z.string() }),
+  z.strictObject({ type: z.literal('accessor'), id: z.string() }),
+  z.strictObject({ type: z.literal('certificate'), mount: z.string(), serial: z.string() }),
+])
+
+/**
+ * A sealer with a 32-byte key. The header of each JWE names the key (`kid`, from its SHA-256), so that a later key can stand
+ * beside it; what was sealed before stays readable as long as its key is among `older`.
+ * @see RFC 7516
+ */
+export function createSealer(key: Uint8Array, older: readonly Uint8Array[] = []): Sealer {
+  const keys = new Map([...older, key].map((each) => [keyId(each), each]))
+  const kid = keyId(key)
+  const hashOf = (handle: LeaseHandle): string => sha256Hex(canonicalJson(handle))
+  return {
+    hashOf,
+    async seal(handle) {
+      const sealed = await new CompactEncrypt(Buffer.from(canonicalJson(handle)))
+        .setProtectedHeader({ alg: 'dir', enc: 'A256GCM', kid })
+        .encrypt(key)
+      return { hash: hashOf(handle), sealed }
+    },
+    async open(sealed) {
+      try {
+        const { plaintext } = await compactDecrypt(sealed, ({ kid: named }) => keys.get(named ?? '') ?? key, {
+          keyManagementAlgorithms: ['dir'],
+          contentEncryptionAlgorithms: ['A256GCM'],
+        })
+        return handleSchema.parse(JSON.parse(new TextDecoder().decode(plaintext)))
+      } catch {
+        // The cause may quote the handle, so it is not kept.
+        throw new BrokerFault('internal', 'a sealed lease handle cannot be opened: it was altered or its key is gone')
+      }
+    },
+  }
+}
+
+/**
+ * The sealing key in `file` (64 hexadecimal digits), made first when there is none.
+ * @throws BrokerFault `ledger_unavailable` when others can read the file or it holds no key.
+ */
+export async function openSealKey(file: string): Promise<Uint8Array> {
+  const text = await readPrivateFile(file, () => `${randomBytes(keyBytes).toString('hex')}\n`)
+  if (!/^[0-9a-f]{64}\n?$/.test(text)) throw new BrokerFault('ledger_unavailable', `${file} holds no sealing key`)
+  return Buffer.from(text.trim(), 'hex')
+}
+
+const keyId = (key: Uint8Array): string => sha256Hex(key).slice(0, 16)

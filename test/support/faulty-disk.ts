@@ -1,0 +1,53 @@
+import { type Disk, type DiskFile, nodeDisk } from '../../src/ledger/disk.ts'
+
+/** One operation on the disk, before it happens. */
+export interface Operation {
+  readonly verb: 'open' | 'write' | 'datasync' | 'sync' | 'truncate' | 'rename'
+  readonly path: string
+}
+
+/** What the disk does instead of an operation: `fail` before it, or `short`, a write that takes one byte less and then fails. */
+export type Verdict = 'do' | 'fail' | 'short'
+
+/** The real file system, with a say in every operation that changes it. */
+export function faultyDisk(judge: (operation: Operation) => Verdict): Disk {
+  const check = (verb: Operation['verb'], path: string): Verdict => {
+    const verdict = judge({ verb, path })
+    if (verdict === 'fail') throw Object.assign(new Error(`EIO: i/o error, ${verb}`), { code: 'EIO' })
+    return verdict
+  }
+  const wrap = (file: DiskFile, path: string): DiskFile => ({
+    read: (...args) => file.read(...args),
+    stat: () => file.stat(),
+    close: () => file.close(),
+    async write(buffer, offset, length, position) {
+      if (check('write', path) === 'do') return file.write(buffer, offset, length, position)
+      await file.write(buffer, offset, Math.max(0, length - 1), position)
+      throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
+    },
+    async datasync() {
+      check('datasync', path)
+      await file.datasync()
+    },
+    async sync() {
+      check('sync', path)
+      await file.sync()
+    },
+    async truncate(length) {
+      check('truncate', path)
+      await file.truncate(length)
+    },
+  })
+  return {
+    async open(path, flags, mode) {
+      check('open', path)
+      return wrap(await nodeDisk.open(path, flags, mode), path)
+    },
+    mkdir: nodeDisk.mkdir,
+    readdir: nodeDisk.readdir,
+    async rename(from, to) {
+      check('rename', to)
+      await nodeDisk.rename(from, to)
+    },
+  }
+}
