@@ -1,5 +1,5 @@
 import { parseDuration } from '../base/duration.ts'
-import { isId } from '../base/ids.ts'
+import { type GrantId, isId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { Caller } from '../broker.ts'
 import type { ApprovalView } from '../contract/approval.ts'
@@ -17,6 +17,7 @@ import type { EndedTask, TaskRequest, TaskView } from '../contract/task.ts'
 import { type Approval, approvalView } from '../grants/approvals.ts'
 import { isOperator, mayEnd, mayEndAsAuthority, mayReadEntry, maySee } from '../grants/authority.ts'
 import type { Grant } from '../grants/grant.ts'
+import { byBroker } from '../grants/provenance.ts'
 import { type Task, taskView } from '../grants/tasks.ts'
 import { bounded } from '../ledger/entry.ts'
 import { entryView, queryEntries } from '../ledger/query.ts'
@@ -42,6 +43,8 @@ export interface Verbs {
   entries(caller: Caller, filter: EntryFilter): Promise<Result<EntryList>>
   entry(caller: Caller, index: number): Promise<Result<StoredEntryView>>
   reloadPolicies(caller: Caller): Promise<Result<PolicyStatus>>
+  /** Ends a grant whose secret never reached its caller. Never rejects: the sweep goes on with what fails. */
+  endUndelivered(id: GrantId): Promise<void>
 }
 
 /** Grants one kill switch ends at once side by side; Vault serves the rest of the world meanwhile. */
@@ -183,6 +186,11 @@ export function createVerbs(stages: Stages): Verbs {
           ? ok(entryView(stored))
           : refuse('not_found', 'entry', 'no such entry')
       }),
+    async endUndelivered(id) {
+      const grant = await registry.get(id)
+      if (grant === undefined) return
+      await ender.end(grant, { cause: 'undelivered', by: byBroker('undelivered') }).catch(() => {})
+    },
     reloadPolicies: (caller) =>
       entered(caller, async ({ party }) =>
         isOperator(party)
