@@ -23,7 +23,7 @@ export type Behaviour =
   | { readonly kind: 'silent' }
   /** Sends headers and the first byte, then nothing. */
   | { readonly kind: 'stalled' }
-  | { readonly kind: 'body'; readonly body: string; readonly headers?: Readonly<Record<string, string>> }
+  | { readonly kind: 'body'; readonly body: string | Uint8Array; readonly headers?: Readonly<Record<string, string>> }
   | { readonly kind: 'redirect'; readonly location: string }
 
 export interface SignOptions {
