@@ -10,7 +10,8 @@ import { mintLostAfterMs, type Registry, targetLabel } from './registry.ts'
 
 /** A mount and role that some Credential names, and whether the broker alone may use it. */
 export interface Reconcilable {
-  readonly credential: string
+  /** Name of the Credential document. */
+  readonly name: string
   readonly target: MintTarget
   readonly exclusive: boolean
 }
@@ -38,10 +39,7 @@ export interface Reconciler {
 }
 
 export function createReconciler(deps: Deps): Reconciler {
-  async function strays(
-    { target, credential }: Reconcilable,
-    unsettled: readonly Grant[],
-  ): Promise<readonly LeaseHandle[]> {
+  async function strays({ target, name }: Reconcilable, unsettled: readonly Grant[]): Promise<readonly LeaseHandle[]> {
     const listed = await deps.engine(target.engine).leases(target)
     await othersMinted(deps, target, new Set(unsettled.map(({ id }) => id)))
     const found: LeaseHandle[] = []
@@ -51,7 +49,7 @@ export function createReconciler(deps: Deps): Reconciler {
       if (known.length === 0) found.push(handle)
     }
     // A lease behind a wrapping token is known to nobody but its holder, so it looks like a stray.
-    const live = await deps.registry.find([`credential=${credential}`, 'live'], { limit: 10_000 })
+    const live = await deps.registry.find([`credential=${name}`, 'live'], { limit: 10_000 })
     const hidden = live.filter((grant) => grant.delivery === 'wrapped' && grant.status === 'active').length
     return found.length > hidden ? found : []
   }
@@ -62,7 +60,7 @@ export function createReconciler(deps: Deps): Reconciler {
       if (!source.exclusive) {
         await finding(
           deps,
-          source.credential,
+          source.name,
           `a lease of ${targetLabel(source.target)} is not of this broker: ${hash.slice(0, 16)}`,
         )
         continue
@@ -70,13 +68,13 @@ export function createReconciler(deps: Deps): Reconciler {
       await deps.engine(source.target.engine).revoke(handle)
       await deps.ledger.append({
         ...byBroker('reconcile'),
-        credential: source.credential,
+        credential: source.name,
         kind: 'grant.ended',
         cause: 'orphan',
         outcome: 'revoked',
         lease_hash: hash,
       })
-      deps.log.warn({ credential: source.credential, lease_hash: hash }, 'orphan_revoked')
+      deps.log.warn({ credential: source.name, lease_hash: hash }, 'orphan_revoked')
     }
   }
 
