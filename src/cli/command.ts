@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { type Code, codes } from '../base/codes.ts'
 import type { Environment } from '../config/environment.ts'
+import { jsonText } from './terminal.ts'
 
 /** The exit statuses of every command; documented in docs/cli.md. */
 export const exit = {
@@ -81,5 +82,5 @@ export class CommandError extends Error {
 
 /** Writes one JSON document and a newline: the whole output of a command with `--json`, or one line of a stream. */
 export function writeJson(io: Io, value: unknown): void {
-  io.stdout(`${JSON.stringify(value)}\n`)
+  io.stdout(`${jsonText(value)}\n`)
 }

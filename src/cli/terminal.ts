@@ -12,6 +12,16 @@ export function printable(text: string, multiline = false): string {
   })
 }
 
+/** JSON with the same characters written as escapes: the same document to a program, and harmless on a terminal. */
+export function jsonText(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(unsafe, (character) => {
+    if (character === '\n') return character
+    return [...Array(character.length).keys()]
+      .map((at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, '0')}`)
+      .join('')
+  })
+}
+
 /** Aligns columns with two spaces between them; every cell is made `printable`. Empty when there are no rows. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   if (rows.length === 0) return ''

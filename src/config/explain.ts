@@ -34,9 +34,8 @@ export function explain(
   }
   const subject = key === '' ? 'the file' : key
   const message = issue.message.replace(/^Invalid (input|option|string): /, '')
-  return [
-    { where, message: `${subject}: ${message}`, fix: setting === undefined ? 'correct it' : fixForWrong(setting) },
-  ]
+  const fix = fixOfRule(issue) ?? (setting === undefined ? 'correct it' : fixForWrong(setting))
+  return [{ where, message: `${subject}: ${message}`, fix }]
 }
 
 // Keys that hold further keys, where naming the key alone would not help.

@@ -1,0 +1,74 @@
+import type { IssuedCredential } from '../../contract/credential.ts'
+import { type Command, exit, type Io, UsageError, writeJson } from '../command.ts'
+import { clientHelp, clientOptions, connect } from '../connect.ts'
+import { explainPending, obtain, requestHelp, requestOptions, toRequest } from '../obtain.ts'
+import { parseOptions } from '../options.ts'
+import { fieldText, parseMapping, toShell, toVariables } from '../secret-fields.ts'
+import { jsonText } from '../terminal.ts'
+
+const usage = `
+usage: writ get --purpose P [options]
+
+Fetches one credential and prints it. It stays alive until it expires or is handed back (writ revoke GRANT);
+to have it handed back by itself, use writ exec.
+
+${requestHelp}
+  --format F          json (default): the whole answer; env: NAME=value lines for a shell; raw:FIELD: one field alone
+  --env NAME=field    with --format env: print this field of the secret under this name; may be repeated
+  --json              the same as --format json
+${clientHelp}
+
+examples:
+  writ get --purpose read-orders
+  writ get --purpose read-orders --format raw:password
+  set -a; eval "$(writ get --purpose read-orders --format env --env PGUSER=username --env PGPASSWORD=password)"
+  writ get --purpose deploy --credential deploy-ssh --param public_key=@id_ed25519.pub --format raw:signed_key
+`
+
+/** `writ get`: fetch a credential and print it. */
+export const getCommand: Command = {
+  name: 'get',
+  summary: 'fetch a credential for a purpose',
+  usage,
+  run,
+}
+
+async function run(args: readonly string[], io: Io): Promise<number> {
+  const { values } = parseOptions(args, {
+    ...clientOptions,
+    ...requestOptions,
+    format: { type: 'string' },
+    env: { type: 'string', multiple: true },
+    json: { type: 'boolean' },
+  })
+  const format = values.format ?? 'json'
+  if (!/^(json|env|raw:.+)$/.test(format)) throw new UsageError('--format is json, env or raw:FIELD')
+  if (values.json && format !== 'json') throw new UsageError('--json and --format contradict each other')
+  if (values.env !== undefined && format !== 'env') throw new UsageError('--env goes with --format env')
+  const mapping = parseMapping(values.env ?? [])
+  const request = toRequest(values)
+  const client = connect(values, io)
+  const answer = await obtain(client, request, values.wait === true, io)
+  if ('approval' in answer) {
+    if (format === 'json') writeJson(io, answer)
+    return explainPending(answer, io)
+  }
+  let text: string
+  try {
+    text = render(answer, format, mapping, io)
+  } catch (error) {
+    // Nobody will ever use what could not be printed.
+    await client.revoke(answer.grant, 'the output format did not fit').catch(() => {})
+    throw error
+  }
+  io.stdout(text)
+  return exit.done
+}
+
+function render(issued: IssuedCredential, format: string, mapping: ReturnType<typeof parseMapping>, io: Io): string {
+  if (format === 'env') return toShell(toVariables(issued, mapping))
+  if (format === 'json') return `${jsonText(issued, io.isTty.stdout ? 2 : undefined)}\n`
+  const text = fieldText(issued, format.slice('raw:'.length))
+  // The exact value for a pipe or a file; a terminal wants its prompt on the next line.
+  return io.isTty.stdout && !text.endsWith('\n') ? `${text}\n` : text
+}

@@ -1,0 +1,34 @@
+import { type Io, UsageError } from './command.ts'
+import { type BrokerClient, createBrokerClient } from './http-client.ts'
+import { createTokenSource } from './token.ts'
+
+/** Options of every command that talks to a broker. */
+export const clientOptions = {
+  url: { type: 'string' },
+  'token-file': { type: 'string' },
+  audience: { type: 'string' },
+} as const
+
+/** The lines of a help text that explain `clientOptions`. */
+export const clientHelp = `  --url URL           the broker (default: WRIT_URL)
+  --token-file FILE   file with the workload token, read anew for each call (default: WRIT_TOKEN_FILE, WRIT_TOKEN,
+                      then what the platform offers: GitHub Actions, Kubernetes, SPIFFE)
+  --audience NAME     audience to ask GitHub Actions for (default: the broker's URL)`
+
+/** The broker that the options or `WRIT_URL` name. @throws UsageError when none is named or it is no URL. */
+export function connect(
+  values: { url?: string | undefined; 'token-file'?: string | undefined; audience?: string | undefined },
+  io: Io,
+): BrokerClient {
+  const url = (values.url ?? io.environment.brokerUrl)?.replace(/\/+$/, '')
+  if (url === undefined) throw new UsageError('which broker? give --url or set WRIT_URL')
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
+    throw new UsageError('the address of the broker is not an http:// or https:// URL')
+  }
+  const token = createTokenSource({
+    file: values['token-file'],
+    environment: io.environment,
+    audience: values.audience ?? url,
+  })
+  return createBrokerClient({ url, token })
+}

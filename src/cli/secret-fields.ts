@@ -1,0 +1,55 @@
+import type { IssuedCredential } from '../contract/credential.ts'
+import { CommandError, exit, UsageError } from './command.ts'
+import { splitPair } from './obtain.ts'
+
+/** `--env NAME=field`, one field of the secret under a name of the caller's choice. */
+export type Mapping = readonly { readonly name: string; readonly field: string }[]
+
+/** Parses `--env` options. @throws UsageError when a name could not be a variable. */
+export function parseMapping(pairs: readonly string[]): Mapping {
+  return pairs.map((pair) => {
+    const [name, field] = splitPair('--env', pair)
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw new UsageError('--env takes NAME=field, where NAME is a variable')
+    if (field === '') throw new UsageError('--env takes NAME=field, where field is one of the secret')
+    return { name, field }
+  })
+}
+
+/**
+ * The credential as variables: the mapped fields, or without a mapping every field under its own name in upper case;
+ * and always WRIT_GRANT and, where it ends, WRIT_EXPIRES_AT.
+ * @throws CommandError (usage) when a mapped field is not in the secret.
+ */
+export function toVariables(issued: IssuedCredential, mapping: Mapping): Record<string, string> {
+  const chosen =
+    mapping.length > 0
+      ? mapping
+      : Object.keys(issued.secret).map((field) => ({ name: field.toUpperCase().replace(/[^A-Z0-9_]/g, '_'), field }))
+  return {
+    ...Object.fromEntries(chosen.map(({ name, field }) => [name, fieldText(issued, field)])),
+    WRIT_GRANT: issued.grant,
+    ...(issued.expires_at === null ? {} : { WRIT_EXPIRES_AT: issued.expires_at }),
+  }
+}
+
+/** One field of the secret as text; lists and objects as JSON. @throws CommandError (usage) naming the fields there are. */
+export function fieldText(issued: IssuedCredential, field: string): string {
+  const value = Object.hasOwn(issued.secret, field) ? issued.secret[field] : undefined
+  if (value === undefined) {
+    const known = Object.keys(issued.secret).join(', ')
+    throw new CommandError(exit.usage, `the secret of ${issued.credential} has no field "${field}"`, `it has: ${known}`)
+  }
+  const text = typeof value === 'string' ? value : JSON.stringify(value)
+  // No variable and no line can hold a NUL, and cutting a secret short would be worse than refusing.
+  if (text.includes('\0')) throw new CommandError(exit.fault, `the field "${field}" holds a NUL character`)
+  return text
+}
+
+/** `NAME=value` lines that a POSIX shell reads back unchanged; plain values stay unquoted, as an env file wants them. */
+export function toShell(variables: Readonly<Record<string, string>>): string {
+  return Object.entries(variables)
+    .map(
+      ([name, value]) => `${name}=${/^[\w@%+=:,./-]+$/.test(value) ? value : `'${value.replaceAll("'", `'\\''`)}'`}\n`,
+    )
+    .join('')
+}
