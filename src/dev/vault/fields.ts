@@ -21,6 +21,13 @@ export function seconds(value: unknown): number | undefined {
   return Math.trunc(total)
 }
 
+/** A duration as Go prints it: `10h0m0s`, `1m30s`, `45s`. */
+export function goDuration(total: number): string {
+  const [hours, minutes, rest] = [Math.floor(total / 3600), Math.floor((total % 3600) / 60), total % 60]
+  if (hours > 0) return `${hours}h${minutes}m${rest}s`
+  return minutes > 0 ? `${minutes}m${rest}s` : `${rest}s`
+}
+
 /** A duration in Go's words, with the parts that are zero left out as Vault prints it: `1h`, `1h30m`, `45s`. */
 export function spoken(total: number): string {
   const parts = [

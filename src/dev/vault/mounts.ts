@@ -79,11 +79,12 @@ export function createMounts(deps: {
     if (asked === '')
       throw new VaultError(400, `${prefix === '' ? 'backend' : 'auth'} type must be specified as a string`)
     const type = asked === 'kv-v2' ? 'kv' : asked
-    const backend = make(type, below)
+    const options = asked === 'kv-v2' ? { version: '2' } : (textMap(call.body.options) ?? {})
+    const backend = make(type === 'kv' && options.version !== '2' ? 'kv-v1' : type, below)
     if (backend === undefined) throw new VaultError(400, `plugin not found in the catalog: ${asked}`)
     add(path, type, backend, {
       description: text(call.body.description),
-      options: asked === 'kv-v2' ? { version: '2' } : (textMap(call.body.options) ?? {}),
+      options,
       config: limits(call.body.config),
     })
     return undefined

@@ -7,7 +7,7 @@ import { createAppRole } from './approle.ts'
 import { listed, type Operation, type Reply, type Route, VaultError } from './backend.ts'
 import { createDatabase } from './database.ts'
 import { seconds } from './fields.ts'
-import { createKv } from './kv.ts'
+import { createKv, createKvV1 } from './kv.ts'
 import { createLeases } from './leases.ts'
 import { listAware, listStandIn } from './list-method.ts'
 import { createMounts, type Mounted } from './mounts.ts'
@@ -134,6 +134,7 @@ function createCore(deps: { clock: Clock; log: Log; rootToken: string }): {
       if (type === 'database') return createDatabase({ clock, leases, mountPath })
       if (type === 'pki') return createPki({ clock, leases, mountPath })
       if (type === 'ssh') return createSsh({ clock })
+      if (type === 'kv-v1') return createKvV1()
       return type === 'kv' ? createKv({ clock }) : undefined
     },
     method: (type, mountPath) => (type === 'approle' ? createAppRole({ tokens, now, mountPath }) : undefined),
