@@ -1,7 +1,10 @@
 import type { Clock } from '../base/clock.ts'
 import { createDatabaseEngine } from './database.ts'
 import type { Engine } from './engine.ts'
+import { createKvEngine } from './kv.ts'
 import { createLeases } from './leases.ts'
+import { createPkiEngine } from './pki.ts'
+import { createSshEngine } from './ssh.ts'
 import type { VaultSession } from './vault-session.ts'
 import { createMintWrapped, defaultWrapPolicy } from './wrapped.ts'
 
@@ -20,7 +23,7 @@ export function createEngines(
   const leases = createLeases(session, clock)
   const mintWrapped = createMintWrapped(session, clock, options.wrapPolicy ?? defaultWrapPolicy)
   const deps = { session, leases, mintWrapped, clock }
-  const engines = [createDatabaseEngine(deps)]
+  const engines = [createDatabaseEngine(deps), createPkiEngine(deps), createSshEngine(deps), createKvEngine(deps)]
   const byKind = new Map(engines.map((engine) => [engine.kind, engine]))
   return { get: (kind) => byKind.get(kind), kinds: [...byKind.keys()] }
 }

@@ -1,0 +1,46 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+
+/** A port of 127.0.0.1 that was free a moment ago. For servers that cannot listen on port 0; callers try again when it is lost. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  server.close()
+  await once(server, 'close')
+  return address.port
+}
+
+/**
+ * Ends process `pid` as soon as this process is gone, however it went (SIGKILL included): a shell reads from a pipe that
+ * only we hold open. Returns what takes the guard off again.
+ */
+export function guard(pid: number, signal: 'TERM' | 'INT' | 'KILL' = 'TERM'): () => void {
+  const shell: ChildProcess = spawn('sh', ['-c', `cat >/dev/null; kill -${signal} ${pid} 2>/dev/null`], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+  })
+  shell.unref()
+  return () => {
+    shell.kill('SIGKILL')
+    shell.stdin?.destroy()
+  }
+}
+
+/** Waits until a child has ended. */
+export async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+}
+
+/** Waits for a condition of the outside world, looking every 20 ms. */
+export async function eventually<T>(look: () => Promise<T | undefined>, what: string, withinMs = 20_000): Promise<T> {
+  const untilMs = Date.now() + withinMs
+  for (;;) {
+    const seen = await look().catch(() => undefined)
+    if (seen !== undefined) return seen
+    if (Date.now() > untilMs) throw new Error(`did not happen within ${withinMs} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
