@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { nearest } from '../base/nearest.ts'
+import { version } from '../version.ts'
 import { type Command, exit, type Io, UsageError } from './command.ts'
 import { processIo } from './process-io.ts'
 import { reportFailure } from './report-failure.ts'
@@ -88,7 +88,7 @@ export async function main(argv: readonly string[], io: Io = processIo()): Promi
       return exit.usage
     }
     if (name === '--version' || name === '-V') {
-      io.stdout(`writ ${version()}\n`)
+      io.stdout(`writ ${version}\n`)
       return exit.done
     }
     if (name === '--help' || name === '-h' || (name === 'help' && args.length === 0)) {
@@ -143,12 +143,4 @@ writ COMMAND --help says more about one. --json prints machine output on stdout;
 Exit status: 0 done, 1 fault, 2 usage, 3 refused by policy, 4 not authenticated, 5 unavailable (try again),
 6 verification failed.
 `
-}
-
-/** The version of this package. */
-export function version(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
-  const found =
-    typeof manifest === 'object' && manifest !== null && 'version' in manifest ? manifest.version : undefined
-  return typeof found === 'string' ? found : 'unknown'
 }
