@@ -55,7 +55,7 @@ const subject: Check = ({ claims }) =>
 /** The token is meant for this broker (RFC 7519 section 4.1.3). */
 const audience: Check = ({ claims, issuer }) => {
   const wanted = typeof issuer.audience === 'string' ? [issuer.audience] : issuer.audience
-  const given = typeof claims.aud === 'string' ? [claims.aud] : (claims.aud ?? [])
+  const given = typeof claims.aud === 'string' ? [claims.aud] : claims.aud === undefined ? [] : claims.aud
   if (!Array.isArray(given) || !given.every((one) => typeof one === 'string')) {
     return failed('token_invalid', 'audience', 'aud is neither text nor a list of texts')
   }

@@ -54,6 +54,8 @@ async function get(url: URL, signal: AbortSignal): Promise<string> {
   const headers = { accept: 'application/json, application/jwk-set+json', 'accept-encoding': 'identity' }
   // A connection of its own: fetches are minutes apart, and an idle socket would outlive the server's patience.
   const { statusCode, headers: answered, body } = await request(url, { signal, headers, reset: true })
+  // Dropping a body that was not read to its end emits an error that nobody waits for; unheard, it would end the process.
+  body.on('error', () => {})
   try {
     if (statusCode >= 300 && statusCode < 400) throw new KeyFetchError(`${url.host} redirects, which is not followed`)
     if (statusCode !== 200) throw new KeyFetchError(`${url.host} answered ${statusCode}`)

@@ -54,7 +54,8 @@ function subjectAgreement(claims: Claims): Finding {
   for (const [claim, value] of Object.entries(named)) {
     const given = claims[claim]
     // Names are compared without case, as GitHub does: a rename may change the case in one place first.
-    if (given !== undefined && String(given).toLowerCase() !== value.toLowerCase()) {
+    if (given === undefined) continue
+    if (typeof given !== 'string' || given.toLowerCase() !== value.toLowerCase()) {
       return failed('token_invalid', rule, `sub says ${claim} ${shown(value)}, the claim ${shown(given)}`)
     }
   }
