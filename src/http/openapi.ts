@@ -4,7 +4,7 @@ import { type Code, codes } from '../base/codes.ts'
 import { problemSchema } from '../contract/problem.ts'
 import { alwaysCodes } from './answers.ts'
 import type { Env } from './incoming.ts'
-import type { Answer, Route } from './route.ts'
+import { type Answer, pathParam, type Route } from './route.ts'
 
 /**
  * The OpenAPI 3.1 document of these routes, generated from the very schemas that check requests. Requests are checked
@@ -36,7 +36,7 @@ function routeConfig(route: Route): RouteConfig {
   const invalid: Code[] = route.body === undefined && route.query === undefined ? [] : ['request_invalid']
   const unread: Code[] = route.body === undefined ? [] : ['media_type']
   const all = bearer ? [...alwaysCodes, ...invalid, ...unread, ...route.codes] : [...route.codes, 'internal' as const]
-  const id = /\{(\w+)\}/.exec(route.path)?.[1]
+  const id = pathParam(route.path)
   return {
     method: route.method,
     path: route.path,

@@ -81,6 +81,7 @@ export function bearerRoute<V, K extends IdKind = 'grant', B = undefined, Q = un
 ): Route {
   const { handle, write, ...documented } = spec
   const status = spec.answers[0]?.status ?? 200
+  const param = pathParam(spec.path)
   const toReply = write ?? ((value: V): Reply => jsonReply(status, value))
   return {
     ...documented,
@@ -88,7 +89,7 @@ export function bearerRoute<V, K extends IdKind = 'grant', B = undefined, Q = un
     async answer(incoming) {
       const token = bearerToken(incoming.header('authorization'), incoming.limits.maxTokenBytes)
       if (!token.ok) return token
-      const id = spec.id === undefined ? ok(undefined) : readId(spec.id, incoming.param('id') ?? '')
+      const id = spec.id === undefined ? ok(undefined) : readId(spec.id, incoming.param(param ?? '') ?? '')
       if (!id.ok) return id
       const query = spec.query === undefined ? ok(undefined) : readQuery(incoming.url, spec.query)
       if (!query.ok) return query
@@ -109,6 +110,9 @@ export function probeRoute(spec: Omit<Route, 'access' | 'answer' | 'method'> & {
   const { read, ...documented } = spec
   return { ...documented, method: 'get', access: 'probe', answer: async () => ok(await read()) }
 }
+
+/** The name between braces in a path, if there is one. */
+export const pathParam = (path: string): string | undefined => /\{(\w+)\}/.exec(path)?.[1]
 
 const decimal = /^(?:0|[1-9]\d{0,14})$/
 const prefixes = { grant: 'gr', task: 'tsk', approval: 'ap' } as const

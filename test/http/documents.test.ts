@@ -1,0 +1,116 @@
+import { hash } from 'node:crypto'
+import { Validator } from '@seriousme/openapi-schema-validator'
+import { describe, expect, test } from 'vitest'
+import { codes } from '../../src/base/codes.ts'
+import { escapeHtml, indexPage, style } from '../../src/http/docs-page.ts'
+import { jsonReply } from '../../src/http/reply.ts'
+import { probeRoute } from '../../src/http/route.ts'
+import { testApp } from './harness.ts'
+
+interface Operation {
+  operationId: string
+  security: unknown[]
+  requestBody?: { required: boolean; content: Record<string, { schema: unknown }> }
+  responses: Record<string, { content: Record<string, { schema: unknown }>; description: string }>
+}
+interface Document {
+  openapi: string
+  paths: Record<string, Record<string, Operation>>
+  components: { schemas: Record<string, { properties?: object; additionalProperties?: unknown; enum?: unknown[] }> }
+}
+
+const document = async (): Promise<Document> => {
+  const response = await testApp({}, { version: '1.2.3' }).app.request('/openapi.json')
+  return (await response.json()) as Document
+}
+
+describe('/openapi.json', () => {
+  test('is a valid OpenAPI 3.1 document by the published schema', async () => {
+    const validator = new Validator()
+    const result = await validator.validate((await document()) as never)
+    expect(result.errors ?? []).toEqual([])
+    expect(result.valid).toBe(true)
+    expect(validator.version).toBe('3.1')
+  })
+
+  test('describes exactly the routes that answer', async () => {
+    const { app } = testApp({})
+    const { paths } = await document()
+    const described = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+    )
+    const served = app.routes
+      .filter((route) => route.method !== 'ALL')
+      .map((route) => `${route.method} ${route.path.replace(/:(\w+)/g, '{$1}')}`)
+    expect(described.toSorted()).toEqual(served.toSorted())
+  })
+
+  test('refers to the wire shapes by name and gives every operation a name of its own', async () => {
+    const { paths, components } = await document()
+    const issue = paths['/v1/credentials']?.post
+    expect(issue?.requestBody?.content['application/json']?.schema).toEqual({
+      $ref: '#/components/schemas/CredentialRequest',
+    })
+    expect(issue?.requestBody?.required).toBe(true)
+    expect(issue?.responses['201']?.content['application/json']?.schema).toEqual({
+      $ref: '#/components/schemas/IssuedCredential',
+    })
+    expect(components.schemas.CredentialRequest?.additionalProperties).toBe(false)
+    const names = Object.values(paths).flatMap((methods) => Object.values(methods).map((one) => one.operationId))
+    expect(new Set(names).size).toBe(names.length)
+  })
+
+  test('asks for the token exactly where callers need one, and names the problems of each status', async () => {
+    const { paths } = await document()
+    for (const [path, methods] of Object.entries(paths)) {
+      for (const operation of Object.values(methods)) {
+        expect(operation.security).toEqual(path.startsWith('/v1/') ? [{ bearer: [] }] : [])
+        if (path.startsWith('/v1/')) expect(operation.responses['401']?.description).toContain('`token_expired`')
+      }
+    }
+  })
+})
+
+describe('/docs', () => {
+  test('links every route and every code, and each code has its anchor at the type of its problems', async () => {
+    const { app } = testApp({})
+    for (const path of ['/docs', '/docs/errors']) {
+      const response = await app.request(path)
+      expect(response.headers.get('content-type')).toBe('text/html; charset=utf-8')
+      const text = await response.text()
+      for (const code of Object.keys(codes)) expect(text).toContain(`<section id="${code}">`)
+    }
+    const text = await (await app.request('/docs')).text()
+    for (const route of app.routes.filter((one) => one.method !== 'ALL')) {
+      expect(text).toContain(`<code>${route.method} ${route.path.replace(/:(\w+)/g, '{$1}')}</code>`)
+    }
+  })
+
+  test('loads nothing, runs nothing, and its one style sheet is the one its policy names', async () => {
+    const response = await testApp({}).app.request('/docs')
+    const text = await response.text()
+    expect(text).not.toMatch(/<script|<img|<iframe|<link|\son\w+=|\sstyle=|https?:\/\//i)
+    const sheets = [...text.matchAll(/<style>([\s\S]*?)<\/style>/g)].map((match) => match[1])
+    expect(sheets).toEqual([style])
+    const digest = hash('sha256', sheets[0] ?? '', 'base64')
+    expect(response.headers.get('content-security-policy')).toBe(
+      `default-src 'none'; style-src 'sha256-${digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+    )
+  })
+
+  test('whatever a route is called, it stays text', () => {
+    const evil = `"><script>alert('1')</script>&`
+    const route = probeRoute({
+      path: `/${evil}`,
+      tag: evil,
+      summary: `${evil} \`${evil}\``,
+      answers: [{ status: 200, description: evil, content: 'text/plain' }],
+      codes: [],
+      read: async () => jsonReply(200, {}),
+    })
+    const text = indexPage([route])
+    expect(text).not.toContain('<script')
+    expect(text).toContain(escapeHtml(evil))
+    expect(escapeHtml(evil)).toBe('&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;')
+  })
+})
