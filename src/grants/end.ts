@@ -137,10 +137,10 @@ async function postpone(deps: Deps, grant: Grant, cause: EndReason, attempts: nu
   }
 }
 
-/** Exponential with full jitter in the upper half. */
+/** Exponential with jitter in the upper half; whole milliseconds. */
 function backoffMs(firstMs: number, attempt: number, mostMs: number): number {
   const whole = Math.min(mostMs, firstMs * 2 ** Math.min(20, attempt - 1))
-  return whole / 2 + Math.random() * (whole / 2)
+  return Math.round(whole / 2 + Math.random() * (whole / 2))
 }
 
 function outcomeOf(grant: Grant, cause: EndReason): GrantOutcome {
@@ -170,5 +170,5 @@ const view = (grant: Grant, latencyMs: number): EndedGrant => ({
   grant: grant.id,
   credential: grant.credential,
   outcome: grant.outcome ?? 'failed',
-  latency_ms: Math.round(latencyMs),
+  latency_ms: latencyMs,
 })

@@ -70,7 +70,7 @@ export function openGrant(id: GrantId, access: Access, from: GrantOrigin, nowMs:
     expiresAtMs: undefined,
     endedAtMs: undefined,
     ceilings: access.ceilings,
-    renewable: access.renewable,
+    renewable: false,
     revocable: false,
     static: false,
     lease: undefined,

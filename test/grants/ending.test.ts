@@ -1,0 +1,311 @@
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { BrokerFault } from '../../src/base/errors.ts'
+import type { TaskId } from '../../src/base/ids.ts'
+import { AmbiguousMint, VaultFault } from '../../src/engines/faults.ts'
+import { replay } from '../../src/grants/replay.ts'
+import type { Entry } from '../../src/ledger/entry.ts'
+import type { FileLedger } from '../../src/ledger/file.ts'
+import { type FakeClock, fakeClock } from '../support/clock.ts'
+import { by, grantsStage } from '../support/grants.ts'
+import { collect, openTestLedger, withFolder } from '../support/ledger.ts'
+
+/** Runs a promise that waits on the fake clock, moving time until it settles. */
+async function whileTimePasses<T>(clock: FakeClock, running: Promise<T>): Promise<T> {
+  let over = false
+  const done = running.finally(() => {
+    over = true
+  })
+  done.catch(() => {})
+  while (!over) await clock.advance(50)
+  return done
+}
+
+/** Lets time pass in steps, with a round of the sweep after each. */
+async function sweepFor(
+  stage: ReturnType<typeof grantsStage>,
+  clock: FakeClock,
+  rounds: number,
+  stepMs: number,
+): Promise<void> {
+  for (let round = 0; round < rounds; round++) {
+    await clock.advance(stepMs)
+    await whileTimePasses(clock, stage.sweep.once())
+  }
+}
+
+const kinds = async (ledger: FileLedger): Promise<string[]> =>
+  (await collect(ledger.read(0))).map(({ entry }) => entry.kind)
+const last = async (ledger: FileLedger): Promise<Entry | undefined> => (await collect(ledger.read(0))).at(-1)?.entry
+
+describe('ending a grant', () => {
+  let clock: FakeClock
+  let ledger: FileLedger
+  let stage: ReturnType<typeof grantsStage>
+  let leave: () => void = () => {}
+  let folder: Promise<unknown>
+  beforeEach(async () => {
+    clock = fakeClock()
+    await new Promise<void>((ready, fail) => {
+      folder = withFolder(async (dir) => {
+        ledger = await openTestLedger(dir, { clock })
+        ready()
+        await new Promise<void>((resolve) => {
+          leave = resolve
+        })
+        await ledger.close()
+      })
+      folder.catch(fail)
+    })
+    stage = grantsStage(ledger, clock)
+  })
+  afterEach(async () => {
+    leave()
+    await folder
+  })
+
+  test('records the intention, revokes in Vault, then records the outcome with its latency', async () => {
+    const { grant } = await stage.issue()
+    expect(await stage.ender.end(grant, { cause: 'handed_back', by })).toMatchObject({ outcome: 'revoked' })
+    expect(stage.script.leases.size).toBe(0)
+    expect(await kinds(ledger)).toEqual(['grant.intent', 'grant.issued', 'grant.ending', 'grant.ended'])
+    expect(await last(ledger)).toMatchObject({
+      cause: 'handed_back',
+      outcome: 'revoked',
+      attempts: 1,
+      latency_ms: expect.any(Number),
+    })
+  })
+
+  test('of many who end one grant at once, one does and all hear the outcome', async () => {
+    const { grant } = await stage.issue()
+    const ends = await Promise.all(Array.from({ length: 20 }, () => stage.ender.end(grant, { cause: 'revoked', by })))
+    expect(new Set(ends.map(({ outcome }) => outcome))).toEqual(new Set(['revoked']))
+    expect(stage.script.revocations).toBe(1)
+    expect((await kinds(ledger)).filter((kind) => kind === 'grant.ended')).toHaveLength(1)
+    expect(await stage.ender.end(grant, { cause: 'revoked', by })).toMatchObject({ outcome: 'revoked' })
+    expect(stage.script.revocations).toBe(1)
+  })
+
+  test('a switch pulled while Vault mints ends what comes of it', async () => {
+    const minting = await stage.intend()
+    let release = (): void => {}
+    stage.script.beforeAnswer = () => new Promise((resolve) => (release = resolve))
+    const minted = stage.mint(minting)
+    const ended = stage.ender.end(minting, { cause: 'kill_switch', by })
+    while ((await stage.registry.get(minting.id))?.status !== 'ending') await clock.advance(10)
+    release()
+    expect((await minted).grant.status).toBe('ending')
+    expect(await whileTimePasses(clock, ended)).toMatchObject({ outcome: 'revoked' })
+    expect(stage.script.leases.size).toBe(0)
+  })
+
+  test('a revocation that Vault misses is kept, tried again by the sweep, and recorded when it works', async () => {
+    const { grant } = await stage.issue()
+    const down = (): BrokerFault => new BrokerFault('vault_unavailable', 'down')
+    stage.script.revokeFaults = Array.from({ length: 5 }, down)
+    await expect(whileTimePasses(clock, stage.ender.end(grant, { cause: 'revoked', by }))).rejects.toMatchObject({
+      code: 'vault_unavailable',
+    })
+    expect((await stage.registry.get(grant.id))?.status).toBe('ending')
+    await sweepFor(stage, clock, 4, 30_000)
+    expect(await stage.registry.get(grant.id)).toMatchObject({ status: 'ended', outcome: 'revoked' })
+    expect(await last(ledger)).toMatchObject({ kind: 'grant.ended', attempts: 6 })
+    expect(stage.script.leases.size).toBe(0)
+  })
+
+  test('a grant that Vault will not revoke becomes a critical finding once, and slow retries go on', async () => {
+    const { grant } = await stage.issue()
+    stage.script.revokeFaults = Array.from({ length: 12 }, () => new BrokerFault('engine_refused', 'no'))
+    await expect(stage.ender.end(grant, { cause: 'revoked', by })).rejects.toMatchObject({ code: 'engine_refused' })
+    await sweepFor(stage, clock, 16, 300_000)
+    expect((await kinds(ledger)).filter((kind) => kind === 'finding.opened')).toHaveLength(1)
+    expect((await stage.registry.get(grant.id))?.status).toBe('ended')
+  })
+
+  test('what time ends is ended in Vault too, without anybody asking', async () => {
+    const { grant } = await stage.issue()
+    await sweepFor(stage, clock, 1, 899_000)
+    expect((await stage.registry.get(grant.id))?.status).toBe('active')
+    await sweepFor(stage, clock, 1, 1_000)
+    expect(await stage.registry.get(grant.id)).toMatchObject({ status: 'ended', outcome: 'expired' })
+    expect(stage.script.leases.size).toBe(0)
+  })
+
+  test('ending a task ends its grants and nobody else’s', async () => {
+    const task = await stage.tasks.open(
+      {
+        workload: 'checkout',
+        owner: 'payments',
+        purpose: 'read-orders',
+        environment: 'prod',
+        intent: 'i',
+        expiresAtMs: clock.now() + 60_000,
+      },
+      by,
+    )
+    const mine = [await stage.issue({ task: task.id }), await stage.issue({ task: task.id })]
+    const other = await stage.issue()
+    const ended = await stage.tasks.end(task, { cause: 'holder', by })
+    expect(ended.map(({ grant, outcome }) => [grant, outcome])).toEqual(mine.map(({ grant }) => [grant.id, 'revoked']))
+    expect((await stage.registry.get(other.grant.id))?.status).toBe('active')
+    expect(await stage.tasks.held(task.id, 'checkout', 'read-orders')).toMatchObject({
+      ok: false,
+      refusal: { code: 'state_conflict' },
+    })
+  })
+
+  test('a task past its deadline ends by itself', async () => {
+    const task = await stage.tasks.open(
+      {
+        workload: 'checkout',
+        owner: 'payments',
+        purpose: 'read-orders',
+        environment: 'prod',
+        intent: 'i',
+        expiresAtMs: clock.now() + 60_000,
+      },
+      by,
+    )
+    await stage.issue({ task: task.id })
+    await sweepFor(stage, clock, 1, 60_000)
+    expect(stage.script.leases.size).toBe(0)
+    expect((await stage.tasks.get(task.id))?.status).toBe('ended')
+  })
+
+  test('an engine that refuses leaves a failed grant, no lease and room under the limit', async () => {
+    stage.script.mintFaults = [new BrokerFault('engine_refused', 'path "x" { capabilities = ["read"] }')]
+    await expect(stage.issue()).rejects.toMatchObject({ code: 'engine_refused' })
+    expect(await kinds(ledger)).toEqual(['grant.intent', 'grant.failed'])
+    expect(await stage.registry.active('checkout', 'read-orders')).toBe(0)
+  })
+
+  test('a mint of unknown outcome is settled once Vault can no longer be at it, and its lease is revoked', async () => {
+    const kept = await stage.issue()
+    stage.script.mintFaults = [new AmbiguousMint(new VaultFault('timeout', 'GET database/creds/orders-ro'))]
+    const lost = await stage.intend()
+    await expect(stage.mint(lost)).rejects.toThrow(AmbiguousMint)
+    expect(stage.script.leases.size).toBe(2)
+    await sweepFor(stage, clock, 1, 119_000)
+    expect(stage.script.leases.size).toBe(2)
+    await sweepFor(stage, clock, 1, 1_000)
+    expect(stage.script.leases.size).toBe(1)
+    expect(await stage.registry.get(lost.id)).toMatchObject({ status: 'ended', outcome: 'failed' })
+    expect((await stage.registry.get(kept.grant.id))?.status).toBe('active')
+    expect(await kinds(ledger)).toContain('grant.ended')
+  })
+
+  test('settling waits for a mint whose lease is listed and not yet recorded', async () => {
+    stage.script.mintFaults = [new AmbiguousMint(new VaultFault('timeout', 'GET database/creds/orders-ro'))]
+    const lost = await stage.intend()
+    await stage.mint(lost).catch(() => {})
+    let release = (): void => {}
+    stage.script.beforeAnswer = () => new Promise((resolve) => (release = resolve))
+    const late = stage.issue()
+    while (stage.script.leases.size < 2) await clock.advance(1)
+    const settled = stage.reconciler.settle([lost])
+    await clock.advance(1_000)
+    release()
+    const { grant } = await late
+    await whileTimePasses(clock, settled)
+    expect((await stage.registry.get(grant.id))?.status).toBe('active')
+    expect(stage.script.leases.size).toBe(1)
+  })
+
+  test('limits hold against callers who ask at once', async () => {
+    const limits = { active: 3, perMinute: undefined }
+    const asked = await Promise.allSettled(Array.from({ length: 10 }, () => stage.issue({ limits })))
+    expect(asked.filter(({ status }) => status === 'fulfilled')).toHaveLength(3)
+    expect(asked.find((each) => each.status === 'rejected')?.reason).toMatchObject({ message: 'limit_reached' })
+  })
+
+  test('when the issuance cannot be recorded the lease is revoked before the fault goes on', async () => {
+    const minting = await stage.intend()
+    stage.script.beforeAnswer = () => ledger.close()
+    await expect(stage.mint(minting)).rejects.toMatchObject({ code: 'ledger_unavailable' })
+    expect(stage.script.leases.size).toBe(0)
+  })
+
+  test('replaying the ledger gives what memory held, whatever happened', async () => {
+    const steps = fc.array(fc.constantFrom('issue', 'issue', 'end', 'task', 'endTask', 'refuse', 'lose', 'wait'), {
+      maxLength: 25,
+    })
+    await fc.assert(
+      fc.asyncProperty(steps, (script) =>
+        withFolder(async (dir) => {
+          const time = fakeClock()
+          const book = await openTestLedger(dir, { clock: time })
+          const live = grantsStage(book, time)
+          const ids: string[] = []
+          const tasks: TaskId[] = []
+          for (const step of script) await play(step, live, time, ids, tasks)
+          const again = grantsStage(book, time)
+          await replay({
+            ledger: book,
+            registry: again.registry,
+            tasks: again.tasks,
+            approvals: again.approvals,
+            clock: time,
+          })
+          for (const id of ids) expect(await again.registry.get(id)).toEqual(await live.registry.get(id))
+          for (const id of tasks) expect(await again.tasks.get(id)).toEqual(await live.tasks.get(id))
+          expect(await again.registry.active('checkout', 'read-orders')).toBe(
+            await live.registry.active('checkout', 'read-orders'),
+          )
+          await book.close()
+        }),
+      ),
+      { numRuns: 25 },
+    )
+  })
+})
+
+async function play(
+  step: string,
+  live: ReturnType<typeof grantsStage>,
+  clock: FakeClock,
+  ids: string[],
+  tasks: TaskId[],
+): Promise<void> {
+  const task = tasks.at(-1)
+  switch (step) {
+    case 'issue':
+      ids.push((await live.issue(task === undefined ? {} : { task })).grant.id)
+      return
+    case 'refuse':
+    case 'lose': {
+      const fault =
+        step === 'lose'
+          ? new AmbiguousMint(new VaultFault('timeout', 'GET x'))
+          : new BrokerFault('engine_refused', 'no')
+      live.script.mintFaults = [fault]
+      const grant = await live.intend()
+      ids.push(grant.id)
+      await live.mint(grant).catch(() => {})
+      return
+    }
+    case 'end': {
+      const grant = await live.registry.get(ids.at(-1) ?? '')
+      if (grant?.status === 'active') await live.ender.end(grant, { cause: 'revoked', by })
+      return
+    }
+    case 'task': {
+      const about = {
+        workload: 'checkout',
+        owner: 'payments',
+        purpose: 'read-orders',
+        environment: 'prod',
+        intent: 'i',
+      }
+      tasks.push((await live.tasks.open({ ...about, expiresAtMs: clock.now() + 600_000 }, by)).id)
+      return
+    }
+    case 'endTask': {
+      const open = task === undefined ? undefined : await live.tasks.get(task)
+      if (open?.status === 'open') await live.tasks.end(open, { cause: 'holder', by })
+      return
+    }
+    default:
+      await clock.advance(1_000)
+  }
+}

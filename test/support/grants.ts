@@ -1,0 +1,157 @@
+import { BrokerFault } from '../../src/base/errors.ts'
+import { type GrantId, newId } from '../../src/base/ids.ts'
+import { silentLog } from '../../src/base/log.ts'
+import { Secret } from '../../src/base/secret.ts'
+import { createTrace } from '../../src/base/trace.ts'
+import { mintAndRecord, type Recorded } from '../../src/broker/mint.ts'
+import type { Engine, LeaseHandle, MintTarget } from '../../src/engines/engine.ts'
+import { createApprovals } from '../../src/grants/approvals.ts'
+import { about, createEnder } from '../../src/grants/end.ts'
+import { type Grant, openGrant } from '../../src/grants/grant.ts'
+import type { Provenance } from '../../src/grants/provenance.ts'
+import { createReconciler } from '../../src/grants/reconcile.ts'
+import { createRegistry } from '../../src/grants/registry.ts'
+import { createSweep } from '../../src/grants/sweep.ts'
+import { createTasks } from '../../src/grants/tasks.ts'
+import type { Ledger } from '../../src/ledger/ledger.ts'
+import { createSealer } from '../../src/ledger/seal.ts'
+import type { Access } from '../../src/policy/decision.ts'
+import { memoryState } from '../../src/state/memory.ts'
+import type { FakeClock } from './clock.ts'
+
+export const by: Provenance = {
+  actor: { type: 'workload', name: 'checkout', issuer: 'cluster-eu', subject: 'system:serviceaccount:orders:checkout' },
+}
+
+export const target: MintTarget = {
+  credential: 'orders-ro',
+  engine: 'scripted',
+  mount: 'database',
+  role: 'orders-ro',
+  params: {},
+}
+
+export const access: Access = {
+  workload: 'checkout',
+  workloadType: 'service',
+  owner: 'payments',
+  backup: 'platform',
+  purpose: 'read-orders',
+  environment: 'prod',
+  credential: 'orders-ro',
+  target,
+  accepts: [],
+  data: ['orders'],
+  sensitivity: 'medium',
+  ttlSeconds: 900,
+  cappedBy: [],
+  ceilings: [
+    { name: 'request', seconds: 900 },
+    { name: 'purpose', seconds: 3600 },
+  ],
+  delivery: 'plain',
+  renewable: true,
+  limits: { active: undefined, perMinute: undefined },
+  exception: undefined,
+}
+
+/** A Vault in memory behind the Engine port: leases that live until revoked, and faults on demand. */
+export function scriptedEngine(clock: FakeClock) {
+  const leases = new Set<string>()
+  let minted = 0
+  const script = {
+    leases,
+    revocations: 0,
+    /** Thrown by the next calls of that verb, in order. */
+    mintFaults: [] as Error[],
+    revokeFaults: [] as Error[],
+    /** Awaited inside `mint`, after the lease exists. */
+    beforeAnswer: undefined as (() => Promise<void>) | undefined,
+  }
+  const engine: Engine = {
+    kind: 'scripted',
+    acceptedParams: [],
+    revocable: () => true,
+    async mint(order) {
+      const fault = script.mintFaults.shift()
+      if (fault !== undefined && fault instanceof BrokerFault && fault.code === 'engine_refused') throw fault
+      const id = `database/creds/orders-ro/${++minted}`
+      leases.add(id)
+      await script.beforeAnswer?.()
+      if (fault !== undefined) throw fault
+      return {
+        secret: new Secret({ username: `v-${minted}`, password: 'hunter2' }),
+        handle: new Secret<LeaseHandle>({ type: 'lease', id }),
+        expiresAtMs: clock.now() + order.ttlSeconds * 1000,
+        renewable: true,
+        publicIds: [{ type: 'database_user', value: `v-${minted}` }],
+      }
+    },
+    renew: async (_, ttlSeconds) => ({ expiresAtMs: clock.now() + ttlSeconds * 1000 }),
+    async revoke(handle) {
+      script.revocations++
+      const fault = script.revokeFaults.shift()
+      if (fault !== undefined) throw fault
+      leases.delete(handle.type === 'certificate' ? handle.serial : handle.id)
+    },
+    leases: async () => [...leases].map((id) => ({ handle: new Secret<LeaseHandle>({ type: 'lease', id }) })),
+    needs: () => [],
+  }
+  return { engine, script }
+}
+
+/** The grants stage over memory and a given ledger, wired as `compose.ts` does. */
+export function grantsStage(ledger: Ledger, clock: FakeClock, scripted = scriptedEngine(clock)) {
+  const state = memoryState(clock)
+  const sealer = createSealer(new Uint8Array(32).fill(9))
+  const trace = createTrace()
+  const engine = () => scripted.engine
+  const registry = createRegistry({ state, ledger, clock })
+  const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log: silentLog, trace })
+  const approvals = createApprovals({ state, ledger, clock })
+  const tasks = createTasks({ state, ledger, registry, ender, clock })
+  const credentials = () => [{ name: 'orders-ro', target, exclusive: true }]
+  const reconciler = createReconciler({
+    registry,
+    ledger,
+    engine,
+    hashLease: sealer.hashOf,
+    credentials,
+    clock,
+    log: silentLog,
+  })
+  const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, clock, log: silentLog })
+
+  async function intend(options: { task?: `tsk_${string}`; limits?: Access['limits'] } = {}): Promise<Grant> {
+    const id: GrantId = newId('gr', clock.now())
+    const origin = {
+      issuer: 'cluster-eu',
+      subject: 'system:serviceaccount:orders:checkout',
+      reason: '',
+      task: options.task,
+      approval: undefined,
+    }
+    const opening = openGrant(id, access, origin, clock.now())
+    const opened = await registry.open(opening, options.limits ?? access.limits)
+    if (!opened.ok) throw new Error(opened.refusal.code)
+    const { grant } = await registry.record(opening, {
+      ...about(opening),
+      ...by,
+      kind: 'grant.intent',
+      engine: target.engine,
+      mount: target.mount,
+      role: target.role,
+      delivery: 'plain',
+      ttl: 900,
+      ceilings: access.ceilings.map((ceiling) => ({ ...ceiling })),
+      data: ['orders'],
+      sensitivity: 'medium',
+    })
+    return grant
+  }
+  const mint = (grant: Grant): Promise<Recorded> =>
+    mintAndRecord({ registry, engine, sealLease: sealer.seal, clock, log: silentLog, trace }, grant, access, {}, by)
+  const issue = async (options: Parameters<typeof intend>[0] = {}): Promise<Recorded> => mint(await intend(options))
+
+  return { state, registry, ender, approvals, tasks, reconciler, sweep, intend, mint, issue, ...scripted }
+}
