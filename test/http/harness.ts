@@ -10,6 +10,7 @@ import type { Readiness } from '../../src/contract/readiness.ts'
 import { type App, type AppDeps, createApp } from '../../src/http/app.ts'
 import { createMetrics } from '../../src/http/metrics.ts'
 import { type RunningServer, startServer } from '../../src/http/server.ts'
+import { type FakeClock, fakeClock } from '../support/clock.ts'
 
 export const docsUrlBase = 'https://writ.example.com'
 export const atMs = Date.UTC(2026, 10, 22, 12)
@@ -193,3 +194,17 @@ export function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => voi
 }
 
 export const granted = async (): Promise<ReturnType<typeof ok<Issued>>> => ok(issued({ username: 'u', password: 'p' }))
+
+/** A clock of the test that also says how many timers were ever set, to wait for one before moving time. */
+export function countingClock(): FakeClock & { timersSet(): number } {
+  const clock = fakeClock()
+  let count = 0
+  return {
+    ...clock,
+    after(delayMs, run) {
+      count++
+      return clock.after(delayMs, run)
+    },
+    timersSet: () => count,
+  }
+}
