@@ -47,7 +47,7 @@ export interface Access {
   readonly sensitivity: 'low' | 'medium' | 'high'
   /** What the caller gets: the smallest ceiling. */
   readonly ttlSeconds: number
-  /** Names of the ceilings below what was asked for; empty when nothing was capped. */
+  /** The ceilings that lowered the life, in order: each below what was asked and below those before it. Empty when uncapped. */
   readonly cappedBy: readonly string[]
   readonly ceilings: readonly Ceiling[]
   readonly delivery: Delivery

@@ -1,0 +1,307 @@
+import { parseDuration } from '../base/duration.ts'
+import type { Delivery, MintTarget } from '../engines/engine.ts'
+import { CelCredential, CelIssuer, CelPurpose, CelWorkload, type Condition } from './condition.ts'
+import { type CredentialPolicy, callerParams } from './credential.ts'
+import type { ExceptionPolicy } from './exception.ts'
+import { dateEndMs, dateStartMs } from './fields.ts'
+import type { GuardrailPolicy } from './guardrail.ts'
+import type { IssuerPolicy } from './issuer.ts'
+import { type ClaimRule, claimRules } from './match.ts'
+import { createPacer } from './pacer.ts'
+import type { TeamPolicy } from './team.ts'
+import type { PurposePolicy, WorkloadPolicy } from './workload.ts'
+import { indexWorkloads, type WorkloadIndex } from './workload-index.ts'
+
+/** A Credential document ready to decide by. */
+export interface CompiledCredential {
+  readonly name: string
+  readonly target: MintTarget
+  readonly environment: string
+  readonly sensitivity: 'low' | 'medium' | 'high'
+  readonly data: readonly string[]
+  /** The broker alone uses the role, so an unknown lease of it is an orphan. */
+  readonly exclusive: boolean
+  /** The secret is the same for everyone who gets it, and does not end: kv. */
+  readonly isStatic: boolean
+  readonly accepts: readonly string[]
+  /** Parameters of the caller: the engine's own and `accepts`. */
+  readonly params: ReadonlyMap<string, 'required' | 'optional'>
+  readonly delivery: readonly Delivery[]
+  readonly maxSeconds: number | undefined
+  readonly cel: CelCredential
+}
+
+/** An Exception document ready to decide by. */
+export interface CompiledException {
+  readonly name: string
+  readonly untilMs: number
+  readonly maxSeconds: number | undefined
+}
+
+/** One purpose ready to decide by. */
+export interface CompiledPurpose {
+  readonly policy: PurposePolicy
+  readonly defaultSeconds: number
+  readonly maxSeconds: number
+  readonly untilMs: number | undefined
+  readonly review: { readonly everyMs: number; readonly lastMs: number } | undefined
+  readonly when: Condition | undefined
+  readonly credentials: readonly CompiledCredential[]
+  /** Exceptions by the rule they relax; the one that lasts longest. */
+  readonly exceptions: ReadonlyMap<ExceptionPolicy['relaxes'], CompiledException>
+  readonly cel: CelPurpose
+}
+
+/** One workload ready to decide by. */
+export interface CompiledWorkload {
+  readonly name: string
+  readonly policy: WorkloadPolicy
+  readonly rules: readonly ClaimRule[]
+  readonly purposes: ReadonlyMap<string, CompiledPurpose>
+  readonly cel: CelWorkload
+}
+
+/** One guardrail ready to decide by. */
+export interface CompiledGuardrail {
+  readonly name: string
+  readonly policy: GuardrailPolicy
+  readonly applies: { readonly [K in keyof GuardrailPolicy['applies']]?: ReadonlySet<string> }
+  readonly maxSeconds: number | undefined
+  readonly deny: true | Condition | undefined
+}
+
+/** Something about the policies that is allowed and still worth a look. */
+export interface PolicyWarning {
+  readonly file: string
+  readonly line: number
+  readonly col: number
+  readonly message: string
+  readonly fix: string
+}
+
+/** All policies, checked, indexed and never changed: what a decision is made from. */
+export interface PolicySet {
+  /** SHA-256 over all documents, whatever their order or the files they are in. */
+  readonly digest: string
+  readonly issuers: readonly IssuerPolicy[]
+  readonly teams: readonly TeamPolicy[]
+  readonly credentials: readonly CompiledCredential[]
+  readonly workloads: readonly CompiledWorkload[]
+  readonly exceptions: readonly ExceptionPolicy[]
+  /** In the order of their names, which is the order in which decisions look at them. */
+  readonly guardrails: readonly CompiledGuardrail[]
+  readonly warnings: readonly PolicyWarning[]
+  readonly workloadCount: number
+  readonly byName: {
+    readonly issuer: ReadonlyMap<string, { readonly policy: IssuerPolicy; readonly cel: CelIssuer }>
+    readonly team: ReadonlyMap<string, TeamPolicy>
+    readonly credential: ReadonlyMap<string, CompiledCredential>
+    readonly workload: ReadonlyMap<string, CompiledWorkload>
+  }
+  /** Finds the workloads of a token without looking at all of them. */
+  readonly index: WorkloadIndex
+  /** Teams of each person, by issuer and subject; see `personKey`. */
+  readonly people: ReadonlyMap<string, readonly TeamPolicy[]>
+}
+
+/** Everything the loader found, by kind, references checked and conditions compiled. */
+export interface LinkedPolicies {
+  readonly digest: string
+  readonly issuers: readonly IssuerPolicy[]
+  readonly teams: readonly TeamPolicy[]
+  readonly credentials: readonly CredentialPolicy[]
+  readonly workloads: readonly WorkloadPolicy[]
+  readonly exceptions: readonly ExceptionPolicy[]
+  readonly guardrails: readonly GuardrailPolicy[]
+  readonly warnings: readonly PolicyWarning[]
+  /** Compiled form of every condition, by its text. */
+  readonly conditions: ReadonlyMap<string, Condition>
+}
+
+/** Joins the parts of a person's key; neither part can hold the separator. */
+export const personKey = (issuer: string, subject: string): string => `${issuer}\n${subject}`
+
+/** Builds the set; gives way to other work between items, and changes nothing until it is complete. */
+export async function compile(linked: LinkedPolicies): Promise<PolicySet> {
+  const pace = createPacer()
+  const byName = <T extends { readonly name: string }>(items: readonly T[]): ReadonlyMap<string, T> =>
+    new Map(items.map((item) => [item.name, item]))
+  const credentials = linked.credentials.map(compileCredential)
+  const credential = byName(credentials)
+  const exceptions = groupExceptions(linked.exceptions)
+  const workloads: CompiledWorkload[] = []
+  for (const policy of linked.workloads) {
+    workloads.push(compileWorkload(policy, credential, exceptions, linked.conditions))
+    await pace()
+  }
+  return {
+    digest: linked.digest,
+    issuers: linked.issuers,
+    teams: linked.teams,
+    credentials,
+    workloads,
+    exceptions: linked.exceptions,
+    guardrails: linked.guardrails
+      .map((policy) => compileGuardrail(policy, linked.conditions))
+      .sort((a, b) => (a.name < b.name ? -1 : 1)),
+    warnings: linked.warnings,
+    workloadCount: workloads.length,
+    byName: {
+      issuer: new Map(linked.issuers.map((policy) => [policy.name, { policy, cel: celIssuer(policy) }])),
+      team: byName(linked.teams),
+      credential,
+      workload: byName(workloads),
+    },
+    index: await indexWorkloads(workloads, pace),
+    people: peopleOf(linked.teams),
+  }
+}
+
+/** Seconds of a duration that its schema accepted. */
+export function seconds(text: string): number {
+  // Zero is the closed answer for what the schema lets no file hold.
+  return parseDuration(text) ?? 0
+}
+
+function compileCredential(policy: CredentialPolicy): CompiledCredential {
+  const isStatic = policy.engine === 'kv'
+  const target: MintTarget =
+    policy.engine === 'kv'
+      ? {
+          credential: policy.name,
+          engine: policy.engine,
+          mount: policy.mount,
+          role: policy.path,
+          params: {
+            ...(policy.keys === undefined ? {} : { keys: policy.keys }),
+            ...(policy.version === undefined ? {} : { version: policy.version }),
+          },
+        }
+      : {
+          credential: policy.name,
+          engine: policy.engine,
+          mount: policy.mount,
+          role: policy.role,
+          params: policy.params,
+        }
+  const params = new Map(Object.entries(callerParams[policy.engine]))
+  for (const name of policy.accepts) if (!params.has(name)) params.set(name, 'optional')
+  return {
+    name: policy.name,
+    target,
+    environment: policy.environment,
+    sensitivity: policy.sensitivity,
+    data: policy.data,
+    exclusive: policy.exclusive,
+    isStatic,
+    accepts: policy.accepts,
+    params,
+    delivery: policy.delivery,
+    maxSeconds: policy.ttl === undefined ? undefined : seconds(policy.ttl.max),
+    cel: Object.assign(new CelCredential(), {
+      name: policy.name,
+      engine: policy.engine,
+      mount: policy.mount,
+      role: target.role,
+      environment: policy.environment,
+      sensitivity: policy.sensitivity,
+      data: policy.data,
+      static: isStatic,
+    }),
+  }
+}
+
+type Exceptions = ReadonlyMap<string, ReadonlyMap<ExceptionPolicy['relaxes'], CompiledException>>
+
+function groupExceptions(exceptions: readonly ExceptionPolicy[]): Exceptions {
+  const groups = new Map<string, Map<ExceptionPolicy['relaxes'], CompiledException>>()
+  for (const { name, workload, purpose, relaxes, until, ttl } of exceptions) {
+    const key = `${workload}/${purpose}`
+    const group = groups.get(key) ?? new Map<ExceptionPolicy['relaxes'], CompiledException>()
+    const before = group.get(relaxes)
+    const untilMs = dateEndMs(until)
+    if (before === undefined || untilMs > before.untilMs || (untilMs === before.untilMs && name < before.name)) {
+      group.set(relaxes, { name, untilMs, maxSeconds: ttl === undefined ? undefined : seconds(ttl.max) })
+    }
+    groups.set(key, group)
+  }
+  return groups
+}
+
+function compileWorkload(
+  policy: WorkloadPolicy,
+  credentials: ReadonlyMap<string, CompiledCredential>,
+  exceptions: Exceptions,
+  conditions: ReadonlyMap<string, Condition>,
+): CompiledWorkload {
+  const { name, type, system, owner, backup, custodian, status } = policy
+  return {
+    name,
+    policy,
+    rules: claimRules(policy.match.claims),
+    purposes: new Map(
+      policy.purposes.map((purpose) => [
+        purpose.id,
+        compilePurpose(purpose, credentials, exceptions.get(`${name}/${purpose.id}`) ?? new Map(), conditions),
+      ]),
+    ),
+    cel: Object.assign(new CelWorkload(), { name, type, system, owner, backup, custodian, status }),
+  }
+}
+
+function compilePurpose(
+  policy: PurposePolicy,
+  credentials: ReadonlyMap<string, CompiledCredential>,
+  exceptions: CompiledPurpose['exceptions'],
+  conditions: ReadonlyMap<string, Condition>,
+): CompiledPurpose {
+  const { id, because, environment, approval, renewable, review, until } = policy
+  const maxSeconds = seconds(policy.ttl.max)
+  return {
+    policy,
+    maxSeconds,
+    defaultSeconds: policy.ttl.default === undefined ? maxSeconds : seconds(policy.ttl.default),
+    untilMs: until === undefined ? undefined : dateEndMs(until),
+    review:
+      review === undefined
+        ? undefined
+        : { everyMs: seconds(review.every) * 1000, lastMs: dateStartMs(review.last) ?? 0 },
+    when: policy.when === undefined ? undefined : conditions.get(policy.when),
+    credentials: policy.credentials.flatMap((name) => credentials.get(name) ?? []),
+    exceptions,
+    cel: Object.assign(new CelPurpose(), { id, because, environment, approval, renewable }),
+  }
+}
+
+function compileGuardrail(policy: GuardrailPolicy, conditions: ReadonlyMap<string, Condition>): CompiledGuardrail {
+  const applies = Object.fromEntries(
+    Object.entries(policy.applies).flatMap(([key, value]) =>
+      value === undefined ? [] : [[key, new Set<string>(typeof value === 'string' ? [value] : value)]],
+    ),
+  )
+  return {
+    name: policy.name,
+    policy,
+    applies,
+    maxSeconds: policy.ttl === undefined ? undefined : seconds(policy.ttl.max),
+    // A condition that did not compile never gets here; refusing always is the closed answer.
+    deny: typeof policy.deny === 'string' ? (conditions.get(policy.deny) ?? true) : policy.deny,
+  }
+}
+
+const celIssuer = ({ name, url, flavour }: IssuerPolicy): CelIssuer =>
+  Object.assign(new CelIssuer(), { name, url, flavour })
+
+function peopleOf(teams: readonly TeamPolicy[]): ReadonlyMap<string, readonly TeamPolicy[]> {
+  const people = new Map<string, TeamPolicy[]>()
+  for (const team of teams) {
+    if (team.status === 'retired') continue
+    for (const { issuer, subject } of team.members) {
+      const key = personKey(issuer, subject)
+      const teamsOf = people.get(key) ?? []
+      if (!teamsOf.includes(team)) teamsOf.push(team)
+      people.set(key, teamsOf)
+    }
+  }
+  return people
+}

@@ -1,0 +1,77 @@
+import type { ExceptionPolicy } from './exception.ts'
+import type { GuardrailPolicy } from './guardrail.ts'
+import type { IssuerPolicy } from './issuer.ts'
+import type { Linker } from './link.ts'
+import type { TeamPolicy } from './team.ts'
+
+/** What an Issuer document must keep to beyond its schema. */
+export function checkIssuer(issuer: IssuerPolicy, linker: Linker): void {
+  if (!linker.first(`issuer url ${issuer.url}`)) {
+    linker.error(['url'], 'another Issuer has the same url, so a token would have two rules', 'keep one of them')
+  }
+}
+
+/** What a Team document must keep to beyond its schema. */
+export function checkTeam(team: TeamPolicy, linker: Linker): void {
+  const { email, webhook, chat } = team.contact
+  if (email === undefined && webhook === undefined && chat === undefined) {
+    linker.error(['contact'], 'the team cannot be reached', 'add an email, a webhook or a chat channel')
+  }
+  if (team.status !== 'retired' && team.members.length === 0) {
+    linker.warn(
+      ['name'],
+      `nobody is a member of \`${team.name}\`, so nobody can approve or review for it`,
+      'add members',
+    )
+  }
+  team.members.forEach(({ issuer, subject }, at) => {
+    linker.refer('Issuer', issuer, ['members', at, 'issuer'])
+    if (!linker.first(`member ${team.name}\n${issuer}\n${subject}`)) {
+      linker.error(['members', at], 'this person is listed twice', 'remove one of the two lines')
+    }
+  })
+}
+
+/** What an Exception document must keep to beyond its schema. */
+export function checkException(exception: ExceptionPolicy, linker: Linker): void {
+  const { workload, purpose, requested_by, approved_by, relaxes, ttl } = exception
+  if (linker.refer('Workload', workload, ['workload'])) {
+    const known = linker.registry.Workload.get(workload)?.document.purposes.map(({ id }) => id) ?? []
+    if (!known.includes(purpose)) {
+      linker.error(['purpose'], `\`${workload}\` has no purpose \`${purpose}\``, `use one of ${known.join(', ')}`)
+    }
+  }
+  if (requested_by === approved_by) {
+    linker.error(['approved_by'], 'the approver asked for it, too', 'have somebody else approve it')
+  }
+  for (const [key, person] of [
+    ['requested_by', requested_by],
+    ['approved_by', approved_by],
+  ] as const) {
+    if (!linker.knows(person)) linker.warn([key], 'no team lists this person', 'write the `subject` of a team member')
+  }
+  if (relaxes === 'ttl' && ttl === undefined) {
+    linker.error(['relaxes'], 'the exception does not say how long is allowed', 'add ttl: { max: … }')
+  }
+  if (relaxes !== 'ttl' && ttl !== undefined) {
+    linker.error(['ttl'], '`ttl` goes with `relaxes: ttl` only', 'remove it')
+  }
+}
+
+/** What a Guardrail document must keep to beyond its schema. */
+export function checkGuardrail(guardrail: GuardrailPolicy, linker: Linker): void {
+  const { applies, ttl, approval, deny, allow_static } = guardrail
+  if (ttl === undefined && approval === undefined && deny === undefined && allow_static === undefined) {
+    linker.error(['name'], 'the guardrail limits nothing', 'add ttl, approval, deny or allow_static')
+  }
+  if (typeof deny === 'string') linker.condition(deny, ['deny'])
+  for (const [key, kind] of [
+    ['issuer', 'Issuer'],
+    ['credential', 'Credential'],
+    ['workload', 'Workload'],
+  ] as const) {
+    const names = applies[key]
+    if (typeof names === 'string') linker.refer(kind, names, ['applies', key])
+    else for (const [at, name] of (names ?? []).entries()) linker.refer(kind, name, ['applies', key, at])
+  }
+}
