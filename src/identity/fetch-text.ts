@@ -32,14 +32,14 @@ export function keyUrl(text: string, allowLoopbackHttp: boolean): URL {
 
 /**
  * Fetches over HTTP. No redirect is followed, to any host: where keys come from is for the policy and the discovery document
- * to say. No content encoding is accepted, so that what is counted is what is read.
+ * to say. No content encoding is accepted, so that what is counted is what is read. `closing` ends what is under way.
  */
-export function createFetchText(clock: Clock): FetchText {
+export function createFetchText(clock: Clock, closing: AbortSignal): FetchText {
   return async (url) => {
     const deadline = new AbortController()
     const timer = clock.after(fetchTimeoutMs, () => deadline.abort())
     try {
-      return await get(url, deadline.signal)
+      return await get(url, AbortSignal.any([deadline.signal, closing]))
     } catch (error) {
       if (error instanceof KeyFetchError) throw error
       if (deadline.signal.aborted) throw new KeyFetchError(`${url.host} took longer than ${fetchTimeoutMs / 1000} s`)

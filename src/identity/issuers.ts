@@ -51,7 +51,8 @@ const noticeReloadEveryMs = 5000
 /** Follows the policy set: new issuers get a key cache, unchanged ones keep theirs, the rest are dropped. */
 export function createIssuers(options: IssuersOptions): Issuers {
   const { issuers, clock, log, allowLoopbackHttp = false, keysFor = ({ keys }) => keys } = options
-  const fetchText = options.fetchKeys ?? createFetchText(clock)
+  const closing = new AbortController()
+  const fetchText = options.fetchKeys ?? createFetchText(clock, closing.signal)
   let seen: readonly IssuerPolicy[] = []
   let trusted: ReadonlyMap<string, TrustedIssuer> = new Map()
   let caches: ReadonlyMap<string, KeyCache> = new Map()
@@ -91,7 +92,6 @@ export function createIssuers(options: IssuersOptions): Issuers {
   }
 
   const tick = (): void => {
-    if (state === 'closed') return
     follow()
     timer = clock.after(noticeReloadEveryMs, tick)
   }
@@ -118,6 +118,7 @@ export function createIssuers(options: IssuersOptions): Issuers {
       state = 'closed'
       timer?.cancel()
       for (const cache of caches.values()) cache.close()
+      closing.abort()
     },
   }
 }

@@ -89,7 +89,11 @@ export function createKeyCache({ issuer, source, clock, log }: KeyCacheOptions):
     timer = clock.after(delayMs * (0.9 + Math.random() * 0.2), () => void refresh())
   }
 
-  const coolDownLeftMs = (): number => Math.max(0, lastFetchMs + coolDownMs - clock.now())
+  const coolDownLeftMs = (): number => {
+    const sinceMs = clock.now() - lastFetchMs
+    // A clock that was set back must not stop fetching until it has caught up.
+    return sinceMs < 0 ? 0 : Math.max(0, coolDownMs - sinceMs)
+  }
 
   const current = (): KeysNow => {
     const unavailable = (detail: string): KeysNow => ({

@@ -103,6 +103,9 @@ interface Trail {
   refusal(): Explanation
 }
 
+// What an entry of the ledger takes for one rule.
+const longestDetail = 512
+
 function createTrail(): Trail {
   const reasons: Reason[] = []
   let last: Finding | undefined
@@ -110,7 +113,7 @@ function createTrail(): Trail {
     for (const finding of findings) {
       if (finding === undefined) continue
       last = finding
-      reasons.push({ rule: finding.rule, ok: finding.ok, detail: finding.detail })
+      reasons.push({ rule: finding.rule, ok: finding.ok, detail: finding.detail.slice(0, longestDetail) })
       if (finding.code !== undefined) return true
     }
     return false

@@ -75,7 +75,23 @@ describe('the form of a token', () => {
       JSON.stringify({ payload, signatures: [{ protected: header, signature }] }),
     ]
     for (const text of bent) expect(await s.codeOf(text), text).toBe('token_invalid')
+    expect(await s.whyNot(`${header}=.${payload}.${signature}`)).toBe('form: its header is not base64url')
+    expect(await s.whyNot(`${header}.${payload}=.${signature}`)).toBe('form: its payload is not base64url')
     expect(await s.codeOf(token)).toBe('ok')
+  })
+
+  it('claims are ten deep at most and a thousand at most', async () => {
+    const s = scene(issuer)
+    const nested = (depth: number): unknown => JSON.parse('['.repeat(depth) + ']'.repeat(depth))
+    expect(await s.codeOf(await s.sign({ x: nested(9) }))).toBe('ok')
+    expect(await s.whyNot(await s.sign({ x: nested(10) }))).toBe(
+      'form: its payload cannot be read: it is nested too deeply',
+    )
+    // iss, sub, aud, iat, exp, jti and x are seven.
+    expect(await s.codeOf(await s.sign({ x: Array(993).fill(0) }))).toBe('ok')
+    expect(await s.whyNot(await s.sign({ x: Array(994).fill(0) }))).toBe(
+      'form: its payload cannot be read: it has too many members',
+    )
   })
 
   it('another text for the same bytes is not the same token', async () => {
