@@ -23,6 +23,7 @@ import { createMetrics } from './http/metrics.ts'
 import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
 import { createVerifier } from './identity/verify.ts'
+import { bounded } from './ledger/entry.ts'
 import { type FileLedger, openFileLedger } from './ledger/file.ts'
 import { openLedgerKey } from './ledger/keys.ts'
 import { createRefusals } from './ledger/refusals.ts'
@@ -169,7 +170,7 @@ function policyRecord(ledger: FileLedger) {
       await ledger.append({ ...by, kind: 'policy.loaded', policy: set.digest, ...counts })
     },
     onRefused: async (problems: readonly string[]) => {
-      const shown = problems.slice(0, 20).map((problem) => problem.slice(0, 500))
+      const shown = problems.slice(0, 20).map((problem) => bounded(problem))
       await ledger.append({ ...by, kind: 'policy.refused', problems: shown, total: problems.length })
     },
   }

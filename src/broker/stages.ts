@@ -77,20 +77,16 @@ export interface Stages extends BrokerDeps {
   renew(grant: Grant, access: Access, by: Provenance): Promise<Result<Renewed>>
 }
 
+const none = { active: 0, lastMinute: 0 }
+
 export function createStages(deps: BrokerDeps): Stages {
   const { registry, tasks, clock } = deps
   const mintDeps = { ...deps, sealLease: deps.sealer.seal }
 
-  async function decideNow(entered: Entered, wanted: AccessRequest, own: number): Promise<Decision> {
+  async function decideNow(entered: Entered, wanted: AccessRequest): Promise<Decision> {
     const { workload } = entered.party
-    const active = workload === undefined ? 0 : await registry.active(workload, wanted.purpose)
-    return decide(
-      entered.policies,
-      entered.identity,
-      wanted,
-      { active: Math.max(0, active - own), lastMinute: 0 },
-      clock.now(),
-    )
+    const counters = workload === undefined ? none : await registry.counters(workload, wanted.purpose)
+    return decide(entered.policies, entered.identity, wanted, counters, clock.now())
   }
 
   return {
@@ -102,7 +98,7 @@ export function createStages(deps: BrokerDeps): Stages {
       const task = await tasks.held(request.task, entered.party.workload ?? '', request.purpose)
       return task.ok ? ok({ ...base, task: task.value.id, taskEndsAtMs: task.value.expiresAtMs }) : task
     },
-    decide: (entered, wanted) => decideNow(entered, wanted, 0),
+    decide: decideNow,
     approval: (entered, decision, wanted, request) => gateOf(deps.approvals, entered, decision, wanted, request),
     originOf: (entered, wanted, request) => ({
       issuer: entered.identity.issuer,
@@ -168,7 +164,8 @@ export function createStages(deps: BrokerDeps): Stages {
         delivery: grant.delivery,
         ip: caller.ip,
       }
-      return decideNow(entered, wanted, 1)
+      // The grant is already counted: a renewal takes no new place under the limits.
+      return decide(entered.policies, entered.identity, wanted, none, clock.now())
     },
     async renew(grant, access, by) {
       const endMs = Math.min(clock.now() + access.ttlSeconds * 1000, latestEndMs(grant) ?? Number.MAX_SAFE_INTEGER)

@@ -3,7 +3,7 @@ import { BrokerFault } from '../base/errors.ts'
 import type { GrantId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { Ledger, Position } from '../ledger/ledger.ts'
-import type { Access } from '../policy/decision.ts'
+import type { Access, Counters } from '../policy/decision.ts'
 import type { Indexing, State } from '../state/state.ts'
 import { advance, type Grant, type GrantEntry, mayFollow } from './grant.ts'
 
@@ -15,6 +15,9 @@ const keepEndedMs = 24 * 3600_000
  */
 export const mintLostAfterMs = 120_000
 
+const rateWindowMs = 60_000
+const rateKey = (workload: string, purpose: string): string => `rate=${workload}/${purpose}`
+
 /** Grants on top of State: where they are found, and the one way they change. */
 export interface Registry {
   /** Takes the place of a grant under its limits. Refuses `limit_reached`. */
@@ -25,8 +28,8 @@ export interface Registry {
   /** Records the entry, then moves the grant. The grant must be in a status the entry may follow. */
   record(grant: Grant, entry: GrantEntry): Promise<{ grant: Grant; position: Position }>
   find(labels: readonly string[], page: { after?: string; limit: number }): Promise<readonly Grant[]>
-  /** Live grants of one workload and purpose. */
-  active(workload: string, purpose: string): Promise<number>
+  /** Live grants of one workload and purpose, and how many were opened in the last minute. */
+  counters(workload: string, purpose: string): Promise<Counters>
   due(limit: number): Promise<readonly Grant[]>
   /** Puts a replayed grant in place. */
   restore(grant: Grant): Promise<void>
@@ -88,8 +91,8 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
   return {
     async open(grant, limits) {
       if (limits.perMinute !== undefined) {
-        const key = `rate=${grant.workload}/${grant.purpose}`
-        const { retryAfterMs } = await state.hit(key, limits.perMinute, 60_000)
+        const key = rateKey(grant.workload, grant.purpose)
+        const { retryAfterMs } = await state.hit(key, limits.perMinute, rateWindowMs)
         if (retryAfterMs > 0) return limited('limits.per_minute', limits.perMinute, Math.ceil(retryAfterMs / 1000))
       }
       const label = `live=${grant.workload}/${grant.purpose}`
@@ -115,7 +118,10 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
     async find(labels, page) {
       return load(await state.find('grant', labels, page))
     },
-    active: (workload, purpose) => state.count('grant', `live=${workload}/${purpose}`),
+    async counters(workload, purpose) {
+      const active = await state.count('grant', `live=${workload}/${purpose}`)
+      return { active, lastMinute: await state.hits(rateKey(workload, purpose), rateWindowMs) }
+    },
     async due(limit) {
       return load(await state.due('grant', clock.now(), limit))
     },

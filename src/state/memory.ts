@@ -53,7 +53,10 @@ export function memoryState(clock: Clock): State {
       return true
     },
     async hit(key, max, windowMs) {
-      return { retryAfterMs: hits(key, max, windowMs) }
+      return { retryAfterMs: hits.count(key, max, windowMs) }
+    },
+    async hits(key, windowMs) {
+      return hits.within(key, windowMs)
     },
     async close() {},
   }
@@ -166,14 +169,16 @@ function createTable(clock: Clock) {
 function createHits(clock: Clock) {
   const windows = new Map<string, number[]>()
   const ends = timeHeap()
-  return (key: string, max: number, windowMs: number): number => {
+  const within = (key: string, windowMs: number): number[] =>
+    (windows.get(key) ?? []).filter((at) => at + windowMs > clock.now())
+  const count = (key: string, max: number, windowMs: number): number => {
     const now = clock.now()
     for (let top = ends.peek(); top !== undefined && top.atMs <= now; top = ends.peek()) {
       ends.pop()
       const last = windows.get(top.id)?.at(-1)
       if (last !== undefined && last + windowMs <= now) windows.delete(top.id)
     }
-    const times = (windows.get(key) ?? []).filter((at) => at + windowMs > now)
+    const times = within(key, windowMs)
     const oldest = times[times.length - max]
     if (oldest !== undefined) return Math.max(1, oldest + windowMs - now)
     times.push(now)
@@ -181,4 +186,5 @@ function createHits(clock: Clock) {
     ends.push(now + windowMs, key)
     return 0
   }
+  return { count, within: (key: string, windowMs: number) => within(key, windowMs).length }
 }

@@ -50,5 +50,7 @@ export interface State {
   claim(key: string, untilMs: number): Promise<boolean>
   /** Counts one hit in a sliding window; `retryAfterMs` is 0 when it fits and the hit was counted. */
   hit(key: string, max: number, windowMs: number): Promise<{ readonly retryAfterMs: number }>
+  /** How many hits of that key the window holds now. */
+  hits(key: string, windowMs: number): Promise<number>
   close(): Promise<void>
 }

@@ -121,6 +121,7 @@ export function stateContract(name: string, start: () => Promise<Started>): void
     test('a rate admits its number in any window and says when to come back', async () => {
       const hits = await Promise.all(Array.from({ length: 5 }, () => state.hit('k', 3, 60_000)))
       expect(hits.map(({ retryAfterMs }) => retryAfterMs)).toEqual([0, 0, 0, 60_000, 60_000])
+      expect(await state.hits('k', 60_000)).toBe(3)
       await clock.advance(59_999)
       expect(await state.hit('k', 3, 60_000)).toEqual({ retryAfterMs: 1 })
       expect(await state.hit('other', 3, 60_000)).toEqual({ retryAfterMs: 0 })
