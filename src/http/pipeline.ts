@@ -12,7 +12,7 @@ import type { Metrics } from './metrics.ts'
 import { withDeadline } from './middleware/deadline.ts'
 import { createGate } from './middleware/gate.ts'
 import { securityHeaders } from './middleware/headers.ts'
-import { inServerSpan } from './middleware/span.ts'
+import { createServerSpan } from './middleware/span.ts'
 import { problemOf, refusalOfFault } from './problem.ts'
 import type { Reply } from './reply.ts'
 import type { Incoming, Route } from './route.ts'
@@ -49,6 +49,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const { clock, limits, log } = deps
   const gate = createGate(limits.maxInFlight, deps.isDraining)
   const commonHeaders = securityHeaders(deps.docsUrlBase)
+  const inServerSpan = createServerSpan()
 
   const attempt = async (route: Route, incoming: Incoming): Promise<Result<Reply>> => {
     try {
