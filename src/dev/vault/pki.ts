@@ -163,7 +163,10 @@ export function createPki(deps: { clock: Clock; leases: Leases; mountPath: strin
     theAuthority()
     // Names are checked before a key is made: a refusal costs nothing.
     namesFor(role, call.body, undefined)
-    const type = role.key_type === 'any' ? (text(call.body.key_type, 'rsa') as KeyType) : role.key_type
+    const type = role.key_type
+    if (type === 'any') {
+      throw new VaultError(400, 'role key type "any" not allowed for issuing certificates, only signing')
+    }
     const key = await newKey(type, role.key_bits)
     const pkcs8 = text(call.body.private_key_format) === 'pkcs8'
     return await certify(call, role, createPublicKey(key), {
