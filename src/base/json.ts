@@ -68,7 +68,6 @@ const startsNumber = (unit: number): boolean => unit === 0x2d || (unit >= 0x30 &
 
 // Sees what `JSON.parse` cannot report. It has to be right about valid texts only: the grammar is left to `JSON.parse`.
 function scan(text: string, bounds: JsonBounds): Refused | undefined {
-  if (!text.isWellFormed()) return refused('bad_text', 0)
   const open: Container[] = []
   let members = 0
   // Whether the next value opens a member or an element: true after `{`, `[` and `,`.

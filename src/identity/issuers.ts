@@ -9,7 +9,7 @@ import { createKeySource } from './key-source.ts'
 import { createKeyCache, type KeyCache } from './keys.ts'
 
 /** An Issuer document with what is needed to apply it. */
-export interface TrustedIssuer {
+interface TrustedIssuer {
   readonly policy: IssuerPolicy
   /** `undefined` while this version does not enforce the rules of its flavour: then no token of it may pass. */
   readonly enforced: { readonly flavour: Flavour; readonly keys: KeyCache } | undefined
