@@ -3,7 +3,7 @@ import type { Code } from '../base/codes.ts'
 // Which codes a route can answer with, for its documentation. Every route also answers with `alwaysCodes`.
 
 /** Codes of a token that was not accepted. */
-export const tokenCodes: readonly Code[] = [
+const tokenCodes: readonly Code[] = [
   'token_missing',
   'token_invalid',
   'token_expired',

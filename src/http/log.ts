@@ -2,7 +2,7 @@ import pino from 'pino'
 import { BrokerFault } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 
 export interface LogOptions {
   readonly level?: LogLevel
@@ -15,6 +15,9 @@ export interface BufferedLog extends Log {
   flush(): void
 }
 
+// Beyond this a reader that has stopped loses lines; the broker does not lose its memory.
+const maxBufferedBytes = 16 * 1024 * 1024
+
 /**
  * One JSON object per line with `time` (RFC 3339), `level`, `event` and the given fields. Lines are written in the
  * background, so that a slow reader of standard error does not slow requests.
@@ -22,7 +25,8 @@ export interface BufferedLog extends Log {
  */
 export function createLog(options: LogOptions = {}): BufferedLog {
   const write = options.write
-  const destination = write === undefined ? pino.destination({ dest: 2, sync: false }) : { write }
+  const destination =
+    write === undefined ? pino.destination({ dest: 2, sync: false, maxLength: maxBufferedBytes }) : { write }
   const logger = pino(
     {
       level: options.level ?? 'info',

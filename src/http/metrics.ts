@@ -1,7 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 
 /** One answered request; every field is from a short list. */
-export interface RequestObservation {
+interface RequestObservation {
   readonly route: string
   readonly method: string
   readonly status: number

@@ -19,7 +19,7 @@ const defaultRetrySeconds: Partial<Record<string, number>> = {
 }
 
 /** The documentation link of a code: the `type` of its problems. */
-export const problemType = (docsUrlBase: string, code: string): string => `${docsUrlBase}/docs/errors#${code}`
+const problemType = (docsUrlBase: string, code: string): string => `${docsUrlBase}/docs/errors#${code}`
 
 /**
  * The answer to a refusal (RFC 9457): the code's public text and the names of the rules that failed, never what they

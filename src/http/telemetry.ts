@@ -18,11 +18,14 @@ export interface TelemetryOptions {
 }
 
 /** `OTEL_TRACES_SAMPLER` and its argument. */
-export interface SamplerChoice {
+interface SamplerChoice {
   readonly kind: 'always_on' | 'always_off' | 'traceidratio'
   readonly parentBased: boolean
   readonly ratio: number
 }
+
+// What a shutdown may spend on the last spans.
+const stopMs = 1_500
 
 const samplerNames = /^(parentbased_)?(always_on|always_off|traceidratio)$/
 
@@ -49,7 +52,7 @@ export function telemetryOptions(env: Readonly<Record<string, string | undefined
   }
 }
 
-/** Ends telemetry: exports what waits and gives the global hooks back. */
+/** Ends telemetry: exports what waits, for at most a moment, and gives the global hooks back. Never rejects. */
 export interface Telemetry {
   stop(): Promise<void>
 }
@@ -96,10 +99,17 @@ async function startExport(
     spanLimits: { attributeValueLengthLimit: 256, attributeCountLimit: 32 },
   })
   trace.setGlobalTracerProvider(provider)
-  return async () => {
-    // A collector that is down must not keep the process from ending well.
-    await provider.shutdown().catch(() => {})
-  }
+  return () => within(stopMs, provider.shutdown())
+}
+
+// A collector that is down must not keep the process from ending well and in time: the exporter would retry for seconds.
+async function within(limitMs: number, work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const limit = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, limitMs)
+  })
+  await Promise.race([work.catch(() => {}), limit])
+  clearTimeout(timer)
 }
 
 function samplerOf(sdk: typeof import('@opentelemetry/sdk-trace'), choice: SamplerChoice): Sampler {

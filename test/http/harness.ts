@@ -27,7 +27,7 @@ export interface Call {
 }
 
 /** A broker whose verbs are what the test says; any other verb is a failure of the application. */
-export function scriptedBroker(verbs: Partial<Broker>): { broker: Broker; calls: Call[] } {
+function scriptedBroker(verbs: Partial<Broker>): { broker: Broker; calls: Call[] } {
   const calls: Call[] = []
   const broker = new Proxy(verbs as Broker, {
     get(target, name) {
