@@ -21,6 +21,7 @@ import {
   renewedSchema,
   revocationResultSchema,
 } from '../contract/grant.ts'
+import { type EntryList, entryListSchema } from '../contract/ledger.ts'
 import { problemSchema } from '../contract/problem.ts'
 import { type EndedTask, endedTaskSchema, type TaskRequest, type TaskView, taskSchema } from '../contract/task.ts'
 import { CommandError, exit } from './command.ts'
@@ -41,6 +42,7 @@ export interface BrokerClient {
   endTask(task: string, outcome: string | undefined): Promise<EndedTask>
   approval(id: string): Promise<ApprovalView>
   decideApproval(id: string, verdict: 'approve' | 'deny', reason: string | undefined): Promise<ApprovalView>
+  entries(filter: Readonly<Record<string, string>>): Promise<EntryList>
 }
 
 interface Call {
@@ -89,6 +91,7 @@ export function createBrokerClient(to: { readonly url: string; readonly token: T
     approval: (approval) => call(approvalSchema, get(`/v1/approvals/${id(approval)}`)),
     decideApproval: (approval, verdict, reason) =>
       call(approvalSchema, post(`/v1/approvals/${id(approval)}/${verdict}`, { reason })),
+    entries: (filter) => call(entryListSchema, get(`/v1/ledger/entries?${new URLSearchParams(filter)}`)),
   }
 }
 

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { link, open, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { BrokerFault } from '../base/errors.ts'
-import { type Disk, isCode, makeFolder, nodeDisk, readUpTo, syncFolder, writeAll } from './disk.ts'
+import { isCode, makeFolder, nodeDisk, syncFolder } from './disk.ts'
 import { formatSkey, parseSkey, type SigningKey } from './note.ts'
 
 const maxKeyFileBytes = 4096
@@ -41,13 +42,10 @@ function readKey(file: string, text: string): SigningKey {
  * before it is used: a key that signed something is never lost to a crash.
  * @throws BrokerFault `ledger_unavailable` when others may read it, it is absent and not to be made, or it cannot be read.
  */
-export async function readPrivateFile(
-  path: string,
-  generate: (() => string) | undefined,
-  disk: Disk = nodeDisk,
-): Promise<string> {
+export async function readPrivateFile(path: string, generate: (() => string) | undefined): Promise<string> {
   try {
-    const file = await openOrCreate(disk, path, generate)
+    if (generate !== undefined) await createPrivateFile(path, generate)
+    const file = await open(path, 'r')
     try {
       const { mode, size } = await file.stat()
       if ((mode & 0o077) !== 0) {
@@ -58,7 +56,7 @@ export async function readPrivateFile(
         )
       }
       if (size > maxKeyFileBytes) throw new BrokerFault('ledger_unavailable', `${path} is too large to be a key`)
-      return (await readUpTo(file, size, 0)).toString('utf8')
+      return await file.readFile('utf8')
     } finally {
       await file.close()
     }
@@ -75,23 +73,35 @@ export async function readPrivateFile(
   }
 }
 
-async function openOrCreate(disk: Disk, path: string, generate: (() => string) | undefined): ReturnType<Disk['open']> {
+/**
+ * Makes a file of mode 0600, whole and durable or not at all, and never over one that exists; then it returns false.
+ */
+export async function createPrivateFile(path: string, content: () => string): Promise<boolean> {
+  if (await exists(path)) return false
+  await makeFolder(nodeDisk, dirname(path))
+  const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`
+  const file = await open(temporary, 'wx', 0o600)
   try {
-    return await disk.open(path, 'r')
-  } catch (error) {
-    if (generate === undefined || !isCode(error, 'ENOENT')) throw error
-  }
-  await makeFolder(disk, dirname(path))
-  // A temporary name first: a crash leaves either no key or a whole one.
-  const temporary = `${path}.${process.pid}.tmp`
-  const file = await disk.open(temporary, 'w', 0o600)
-  try {
-    await writeAll(file, Buffer.from(generate()), 0)
+    await file.writeFile(content())
     await file.sync()
+    // Unlike a rename, a link never replaces the key that another process made in the meantime.
+    await link(temporary, path)
+  } catch (error) {
+    if (isCode(error, 'EEXIST')) return false
+    throw error
   } finally {
     await file.close()
+    await unlink(temporary)
   }
-  await disk.rename(temporary, path)
-  await syncFolder(disk, dirname(path))
-  return disk.open(path, 'r')
+  await syncFolder(nodeDisk, dirname(path))
+  return true
 }
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (isCode(error, 'ENOENT')) return false
+      throw error
+    },
+  )

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { type Disk, type DiskFile, makeFolder, readUpTo, syncFolder, writeAll } from './disk.ts'
+import { type Disk, type DiskFile, isCode, makeFolder, readUpTo, syncFolder, writeAll } from './disk.ts'
 import { frameBytes, maxRecordBytes, readFrame } from './record.ts'
 
 /**
@@ -59,7 +59,10 @@ export function describeSegment(dir: string, first: number): Segment {
 
 /** First indexes of the segments in a folder, ascending. Files that are not segments are left alone. */
 export async function listSegments(disk: Disk, dir: string): Promise<readonly number[]> {
-  const names = await disk.readdir(segmentsFolder(dir))
+  const names = await disk.readdir(segmentsFolder(dir)).catch((error: unknown) => {
+    if (isCode(error, 'ENOENT')) return []
+    throw error
+  })
   return names
     .filter((name) => /^\d{20}\.log$/.test(name))
     .map((name) => Number(name.slice(0, 20)))
