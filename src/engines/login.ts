@@ -37,7 +37,8 @@ interface Held {
 
 const firstRetryMs = 1_000
 const longestRetryMs = 30_000
-const aliveForMs = 5_000
+// Denials in a burst cost one look at the token, not one each.
+const aliveForMs = 1_000
 
 /**
  * Logs in, renews at two thirds of the token's life, and logs in anew once Vault stops granting full renewals
@@ -70,7 +71,6 @@ export function createTokenKeeper(deps: {
     held = next
     problem = ''
     failures = 0
-    seenAliveAtMs = clock.now()
     if (next.fullTtlSeconds > 0) schedule((remainingSeconds * 1000 * 2) / 3, keepAlive)
     else timer?.cancel()
   }
