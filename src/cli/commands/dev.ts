@@ -3,14 +3,14 @@ import { rm } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../../base/errors.ts'
-import { compose, type Running } from '../../compose.ts'
-import { brokerConfig } from '../../dev/broker-config.ts'
+import type { Running } from '../../compose.ts'
 import { PostgresUnavailable } from '../../dev/postgres.ts'
 import { type DevStack, type StackOptions, StackRefused, startDevStack, writeReadyFile } from '../../dev/stack.ts'
 import { VaultChildUnavailable } from '../../dev/vault-child.ts'
 import { createLog } from '../../http/log.ts'
 import { signalStatus } from '../child.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
+import { startDevBroker } from '../dev-broker.ts'
 import { parseOptions } from '../options.ts'
 import { devTokenCommand } from './dev-token.ts'
 
@@ -73,7 +73,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
       onProgress: (step) => io.stderr(`writ dev: ${step}\n`),
     })
     if (stop.wasAsked()) return exit.done
-    broker = await startBroker(stack, { port, policiesDir, log })
+    broker = await startDevBroker(stack, { port, policiesDir, log })
     const ready = readyDocument(stack, broker)
     if (values['ready-file'] !== undefined) await writeReadyFile(values['ready-file'], ready)
     if (values.json === true) writeJson(io, ready)
@@ -92,15 +92,6 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     // Nothing is left to do: a handle that somebody forgot must not keep the process from ending.
     setTimeout(() => process.exit(), 250).unref()
   }
-}
-
-/** The one place where the broker is put over the stack. */
-async function startBroker(
-  stack: DevStack,
-  options: { port: number; policiesDir: string; log: ReturnType<typeof createLog> },
-): Promise<Running> {
-  const identity = { keysFor: stack.issuer.keysFor, allowLoopbackHttp: true }
-  return await compose(brokerConfig(stack, options), { log: options.log, identity })
 }
 
 const startOrExplain = (options: StackOptions): Promise<DevStack> =>
