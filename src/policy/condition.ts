@@ -79,7 +79,7 @@ const maxCost = 300_000
 // A token has at most this many members (identity checks it), so no list or map in `claims` is longer.
 const maxMembers = 512
 
-const declared = 'the names are claims, issuer, workload, purpose, credential, request and now; see docs/policies.md'
+const declared = 'the names are claims, issuer, workload, purpose, credential, request and now; see policies/README.md'
 const comparable = 'compare values of one type: text with text, request.ttl with a whole number of seconds'
 
 const text = 'string'

@@ -32,7 +32,7 @@ export function decide(
   const credential = chooseCredential(footing.purpose, request.credential, trail)
   if ('stop' in credential) return deny(set, trail, credential, known)
   const subject: Subject = { ...known, credential: credential.name }
-  const guardrails = applicable(set, identity, footing, credential)
+  const guardrails = applicable(set, identity.issuer, footing, credential)
   const leaning = [...footing.leaning]
   const here: Case = { set, identity, request, footing, credential, guardrails, counters, nowMs, trail, leaning }
   const stop = checkGuardrails(here) ?? checkStatic(here) ?? checkWhen(here) ?? checkRequest(here)

@@ -9,7 +9,7 @@ export const exceptionSchema = z
     name: nameField.describe('Unique among exceptions'),
     relaxes: z
       .enum(['static_credential', 'shared_credential', 'ttl', 'review', 'approval', 'environment'])
-      .describe('The one rule that does not bind: see docs/policies.md'),
+      .describe('The one rule that does not bind: see policies/README.md'),
     workload: nameField.describe('The workload it is for'),
     purpose: nameField.describe('The purpose of that workload'),
     ttl: z

@@ -149,11 +149,10 @@ export function checkLimits({ footing, counters, trail }: Case): Stop | undefine
 /** The guardrails whose every `applies` key fits. */
 export function applicable(
   set: PolicySet,
-  identity: DecidableIdentity,
-  footing: Footing,
+  issuer: string,
+  { workload, purpose }: Pick<Footing, 'workload' | 'purpose'>,
   credential: CompiledCredential,
 ): readonly CompiledGuardrail[] {
-  const { workload, purpose } = footing
   const fits = (wanted: ReadonlySet<string> | undefined, has: string): boolean =>
     wanted === undefined || wanted.has(has)
   return set.guardrails.filter(
@@ -162,7 +161,7 @@ export function applicable(
       fits(applies.sensitivity, credential.sensitivity) &&
       fits(applies.type, workload.policy.type) &&
       fits(applies.engine, credential.target.engine) &&
-      fits(applies.issuer, identity.issuer) &&
+      fits(applies.issuer, issuer) &&
       fits(applies.credential, credential.name) &&
       fits(applies.workload, workload.name),
   )
