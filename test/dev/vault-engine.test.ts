@@ -1,0 +1,4 @@
+import { startDevVault } from '../../src/dev/vault/server.ts'
+import { engineContract } from '../contract/engine.contract.ts'
+
+engineContract('the development server', () => startDevVault())
