@@ -121,8 +121,8 @@ export interface LinkedPolicies {
 /** Joins the parts of a person's key; neither part can hold the separator. */
 export const personKey = (issuer: string, subject: string): string => `${issuer}\n${subject}`
 
-/** Builds the set; gives way to other work between items, and changes nothing until it is complete. */
-export async function compile(linked: LinkedPolicies): Promise<PolicySet> {
+/** Builds the set, giving way to other work between items. `reviewedAtMs`: see `LoadOptions`. */
+export async function compile(linked: LinkedPolicies, reviewedAtMs = 0): Promise<PolicySet> {
   const pace = createPacer()
   const byName = <T extends { readonly name: string }>(items: readonly T[]): ReadonlyMap<string, T> =>
     new Map(items.map((item) => [item.name, item]))
@@ -131,7 +131,9 @@ export async function compile(linked: LinkedPolicies): Promise<PolicySet> {
   const exceptions = groupExceptions(linked.exceptions)
   const workloads: CompiledWorkload[] = []
   for (const policy of linked.workloads) {
-    workloads.push(compileWorkload(policy, credential, exceptions, linked.conditions))
+    workloads.push(
+      compileWorkload(policy, { credentials: credential, exceptions, conditions: linked.conditions, reviewedAtMs }),
+    )
     await pace()
   }
   return {
@@ -228,32 +230,28 @@ function groupExceptions(exceptions: readonly ExceptionPolicy[]): Exceptions {
   return groups
 }
 
-function compileWorkload(
-  policy: WorkloadPolicy,
-  credentials: ReadonlyMap<string, CompiledCredential>,
-  exceptions: Exceptions,
-  conditions: ReadonlyMap<string, Condition>,
-): CompiledWorkload {
+interface Surroundings {
+  readonly credentials: ReadonlyMap<string, CompiledCredential>
+  readonly exceptions: Exceptions
+  readonly conditions: ReadonlyMap<string, Condition>
+  readonly reviewedAtMs: number
+}
+
+function compileWorkload(policy: WorkloadPolicy, around: Surroundings): CompiledWorkload {
   const { name, type, system, owner, backup, custodian, status } = policy
   return {
     name,
     policy,
     rules: claimRules(policy.match.claims),
-    purposes: new Map(
-      policy.purposes.map((purpose) => [
-        purpose.id,
-        compilePurpose(purpose, credentials, exceptions.get(`${name}/${purpose.id}`) ?? new Map(), conditions),
-      ]),
-    ),
+    purposes: new Map(policy.purposes.map((purpose) => [purpose.id, compilePurpose(name, purpose, around)])),
     cel: Object.assign(new CelWorkload(), { name, type, system, owner, backup, custodian, status }),
   }
 }
 
 function compilePurpose(
+  workload: string,
   policy: PurposePolicy,
-  credentials: ReadonlyMap<string, CompiledCredential>,
-  exceptions: CompiledPurpose['exceptions'],
-  conditions: ReadonlyMap<string, Condition>,
+  { credentials, exceptions, conditions, reviewedAtMs }: Surroundings,
 ): CompiledPurpose {
   const { id, because, environment, approval, renewable, review, until } = policy
   const maxSeconds = seconds(policy.ttl.max)
@@ -265,10 +263,10 @@ function compilePurpose(
     review:
       review === undefined
         ? undefined
-        : { everyMs: seconds(review.every) * 1000, lastMs: dateStartMs(review.last) ?? 0 },
+        : { everyMs: seconds(review.every) * 1000, lastMs: Math.max(dateStartMs(review.last) ?? 0, reviewedAtMs) },
     when: policy.when === undefined ? undefined : conditions.get(policy.when),
     credentials: policy.credentials.flatMap((name) => credentials.get(name) ?? []),
-    exceptions,
+    exceptions: exceptions.get(`${workload}/${id}`) ?? new Map(),
     cel: Object.assign(new CelPurpose(), { id, because, environment, approval, renewable }),
   }
 }

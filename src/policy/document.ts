@@ -18,6 +18,8 @@ export interface ParsedDocument {
 /** What one file holds. Plain data, so that it can cross from a worker thread. */
 export interface ParsedFile {
   readonly documents: readonly ParsedDocument[]
+  /** `Kind name` of documents with a problem of their own, so that nobody is told that what they name does not exist. */
+  readonly broken: readonly string[]
   readonly problems: readonly YamlProblem[]
 }
 
@@ -62,21 +64,27 @@ function parseDocuments(
   read: (value: unknown, yaml: YamlDocument, problems: YamlProblem[]) => PolicyDocument | undefined,
 ): ParsedFile {
   if (text.length > maxFileBytes) {
-    return { documents: [], problems: [{ line: 1, col: 1, message: 'the file is larger than 1 MiB', fix: 'split it' }] }
+    return {
+      documents: [],
+      broken: [],
+      problems: [{ line: 1, col: 1, message: 'the file is larger than 1 MiB', fix: 'split it' }],
+    }
   }
   const yaml = parseYaml(text)
   const problems: YamlProblem[] = [...yaml.problems]
   const documents: ParsedDocument[] = []
+  const broken: string[] = []
   yaml.documents.forEach((document, at) => {
     // `undefined`: it has a syntax problem, reported already. `null`: nothing between two separators.
     if (document.value === undefined || document.value === null) return
     const policy = read(document.value, document, problems)
     if (policy !== undefined) documents.push({ document: policy, at, digest: digestOf(document.value) })
+    else broken.push(`${valueAt(document.value, ['kind'])} ${valueAt(document.value, ['name'])}`)
   })
-  if (problems.length <= maxProblemsPerFile) return { documents, problems }
+  if (problems.length <= maxProblemsPerFile) return { documents, broken, problems }
   const rest = problems.length - maxProblemsPerFile
   const last = { line: 1, col: 1, message: `${rest} more problems in this file`, fix: 'correct the first ones' }
-  return { documents, problems: [...problems.slice(0, maxProblemsPerFile), last] }
+  return { documents, broken, problems: [...problems.slice(0, maxProblemsPerFile), last] }
 }
 
 /** A part of a document whose place in the file is wanted: the value at `path`, or that many characters into it. */

@@ -65,9 +65,13 @@ export interface Linker {
   first(key: string): boolean
 }
 
-/** Resolves every reference and compiles every condition; reports all problems, not the first only. */
+/**
+ * Resolves every reference and compiles every condition; reports all problems, not the first only. `broken` names documents
+ * that exist and could not be read.
+ */
 export async function link(
   documents: readonly SourcedDocument[],
+  broken: ReadonlySet<string>,
   pace: () => Promise<void> | undefined,
 ): Promise<{
   readonly problems: readonly LinkProblem[]
@@ -76,7 +80,7 @@ export async function link(
   const problems: LinkProblem[] = []
   const registry = register(documents, problems)
   const conditions = new Map<string, Condition>()
-  const linkerFor = linkers(registry, conditions, problems)
+  const linkerFor = linkers(registry, broken, conditions, problems)
   for (const { source, document } of documents) {
     check(document, linkerFor(source))
     await pace()
@@ -150,6 +154,7 @@ function register(documents: readonly SourcedDocument[], problems: LinkProblem[]
 
 function linkers(
   registry: Registry,
+  broken: ReadonlySet<string>,
   conditions: Map<string, Condition>,
   problems: LinkProblem[],
 ): (source: DocumentSource) => Linker {
@@ -173,6 +178,7 @@ function linkers(
       warn: (path, message, fix) => problems.push({ source, path, offset: 0, severity: 'warning', message, fix }),
       refer(kind, name, path) {
         if (registry[kind].has(name)) return true
+        if (broken.has(`${kind} ${name}`)) return false
         // Guessing costs a comparison with every name, so it stops where there are too many to read anyway.
         const guess = registry[kind].size > 1000 ? undefined : nearest(name, [...registry[kind].keys()])
         error(

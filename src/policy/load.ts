@@ -18,6 +18,11 @@ export type LoadResult =
   | { readonly ok: true; readonly set: PolicySet }
   | { readonly ok: false; readonly problems: readonly PolicyProblem[] }
 
+export interface LoadOptions {
+  /** Every review counts as attested at this time or later. Only `writ dev`, so that the examples work in any year. */
+  readonly reviewedAtMs?: number
+}
+
 // Test cases and generated schemas live in the same folder and are no policies.
 const notPolicies: ReadonlySet<string> = new Set(['tests', 'schema'])
 
@@ -25,7 +30,7 @@ const notPolicies: ReadonlySet<string> = new Set(['tests', 'schema'])
  * Reads, checks and compiles every policy below `dir`. All problems are reported at once, in the order of files and lines;
  * warnings do not stop a set and are on it. Gives way to other work all along. Never throws for what a file holds.
  */
-export async function loadPolicies(dir: string): Promise<LoadResult> {
+export async function loadPolicies(dir: string, options: LoadOptions = {}): Promise<LoadResult> {
   let files: readonly PolicyFile[]
   try {
     files = await readPolicyFiles(dir, notPolicies)
@@ -37,7 +42,7 @@ export async function loadPolicies(dir: string): Promise<LoadResult> {
   }
   const reader = createReader(files.reduce((sum, { text }) => sum + text.length, 0))
   try {
-    return await loadFiles(dir, files, reader)
+    return await loadFiles(dir, files, reader, options)
   } finally {
     await reader.close()
   }
@@ -56,7 +61,12 @@ const at = (file: string, message: string, fix: string): PolicyProblem => ({
   severity: 'error',
 })
 
-async function loadFiles(dir: string, files: readonly PolicyFile[], reader: Reader): Promise<LoadResult> {
+async function loadFiles(
+  dir: string,
+  files: readonly PolicyFile[],
+  reader: Reader,
+  { reviewedAtMs }: LoadOptions,
+): Promise<LoadResult> {
   const pace = createPacer()
   const problems: PolicyProblem[] = []
   const documents: SourcedDocument[] = []
@@ -72,7 +82,7 @@ async function loadFiles(dir: string, files: readonly PolicyFile[], reader: Read
     }
     await pace()
   }
-  const { problems: found, linked } = await link(documents, pace)
+  const { problems: found, linked } = await link(documents, new Set(parsed.flatMap(({ broken }) => broken)), pace)
   problems.push(...(await placed(found, files, reader)))
   if (documents.length === 0 && problems.length === 0)
     problems.push(at(dir, 'there are no policies here', 'add an Issuer'))
@@ -80,7 +90,7 @@ async function loadFiles(dir: string, files: readonly PolicyFile[], reader: Read
   if (problems.some(({ severity }) => severity === 'error')) return { ok: false, problems }
   const warnings = problems.map(({ severity: _, ...warning }) => warning)
   const digest = sha256Hex(digests.sort().join('\n'))
-  return { ok: true, set: await compile({ ...linked, digest, warnings }) }
+  return { ok: true, set: await compile({ ...linked, digest, warnings }, reviewedAtMs) }
 }
 
 /** A key file is named relative to the document that names it; the rest of the broker must not need to know where that is. */

@@ -26,7 +26,7 @@ export interface PolicyStoreOptions {
   readonly onLoaded?: (set: PolicySet) => Promise<void> | void
   /** Told of each set that is refused, one line for each error. */
   readonly onRefused?: (problems: readonly string[]) => Promise<void> | void
-  /** Stands in for the folder in tests. */
+  /** How the folder is read; `loadPolicies` when absent. */
   readonly load?: (dir: string) => Promise<LoadResult>
 }
 
