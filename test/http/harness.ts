@@ -1,5 +1,5 @@
 import { createConnection, type Socket } from 'node:net'
-import { onTestFinished } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 import { type Clock, systemClock } from '../../src/base/clock.ts'
 import { newId } from '../../src/base/ids.ts'
 import type { Log } from '../../src/base/log.ts'
@@ -208,3 +208,7 @@ export function countingClock(): FakeClock & { timersSet(): number } {
     timersSet: () => count,
   }
 }
+
+/** Asserts on what `read` will give before long; the limit is for a machine under load, not a measure. */
+export const eventually = <T>(read: () => T): ReturnType<typeof expect.poll<Awaited<T>>> =>
+  expect.poll(read as never, { timeout: 20_000 })

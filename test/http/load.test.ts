@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { ok, type Result } from '../../src/base/result.ts'
 import type { Issued } from '../../src/broker.ts'
-import { deferred, head, issued, jsonOf, listening, send, testApp, wire } from './harness.ts'
+import { deferred, eventually, head, issued, jsonOf, listening, send, testApp, wire } from './harness.ts'
 
 const request = { purpose: 'read-orders' }
 const body = JSON.stringify(request)
@@ -13,7 +13,7 @@ describe('more requests at once than the broker takes', () => {
     const { promise, resolve } = deferred<Result<Issued>>()
     const { app, calls } = testApp({ issue: () => promise }, { limits: { maxInFlight: 2 } })
     const first = [send(app, 'POST', '/v1/credentials', request), send(app, 'POST', '/v1/credentials', request)]
-    await expect.poll(() => calls.length).toBe(2)
+    await eventually(() => calls.length).toBe(2)
     const third = await send(app, 'POST', '/v1/credentials', request)
     expect(third.status).toBe(503)
     expect(third.headers.get('retry-after')).toBe('1')
@@ -67,7 +67,7 @@ describe('draining', () => {
     await idle.receive('"ok"')
     const busy = await wire(server.port)
     busy.write(whole)
-    await expect.poll(() => calls.length).toBe(1)
+    await eventually(() => calls.length).toBe(1)
     const closing = server.close(10_000)
     await idle.closed()
     await expect(wire(server.port)).rejects.toThrow('ECONNREFUSED')
@@ -81,7 +81,7 @@ describe('draining', () => {
     const server = await listening(app)
     const busy = await wire(server.port)
     busy.write(whole)
-    await expect.poll(() => calls.length).toBe(1)
+    await eventually(() => calls.length).toBe(1)
     expect(await server.close(20)).toEqual({ clean: false })
     expect(await busy.closed()).toBe('')
   })

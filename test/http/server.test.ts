@@ -8,6 +8,7 @@ import {
   countingClock,
   deferred,
   docsUrlBase,
+  eventually,
   granted,
   grantId,
   head,
@@ -77,7 +78,7 @@ describe('over a socket', () => {
     const { app } = testApp({}, { clock })
     const peer = await wire((await listening(app)).port)
     peer.write(head('POST', '/v1/credentials', { ...json, 'Content-Length': '25' }) + body.slice(0, 4))
-    await expect.poll(() => clock.timersSet()).toBe(2)
+    await eventually(() => clock.timersSet()).toBe(2)
     await clock.advance(10_000)
     const received = await peer.receive('within 10 s')
     expect(received).toMatch(/^HTTP\/1\.1 400 [\s\S]*connection: close/i)
@@ -92,9 +93,9 @@ describe('over a socket', () => {
     const server = await listening(app)
     const peer = await wire(server.port)
     peer.write(head('POST', '/v1/credentials', { ...json, 'Content-Length': '25' }) + body.slice(0, 4))
-    await expect.poll(() => peer.socket.bytesWritten).toBeGreaterThan(0)
+    await eventually(() => peer.socket.bytesWritten).toBeGreaterThan(0)
     peer.socket.resetAndDestroy()
-    await expect.poll(() => log.lines.find((line) => line.status === 400)).toMatchObject({ code: 'request_invalid' })
+    await eventually(() => log.lines.find((line) => line.status === 400)).toMatchObject({ code: 'request_invalid' })
     const other = await wire(server.port)
     other.write(whole)
     expect(await other.receive('"ledger"')).toContain('HTTP/1.1 201')
@@ -186,7 +187,7 @@ describe('a secret that cannot be delivered', () => {
     peer.socket.resetAndDestroy()
     await peer.closed()
     resolve(ok(issued({ password: 'p' })))
-    await expect.poll(() => lost).toEqual([grantId])
+    await eventually(() => lost).toEqual([grantId])
   })
 
   test('is handed to onUndelivered when it was minted after the deadline, and the caller has a 503 by then', async () => {
@@ -202,7 +203,7 @@ describe('a secret that cannot be delivered', () => {
     const peer = await wire((await listening(app)).port)
     peer.write(whole)
     // The body's timer and the deadline's.
-    await expect.poll(() => clock.timersSet()).toBe(2)
+    await eventually(() => clock.timersSet()).toBe(2)
     await asked.promise
     await clock.advance(60_000)
     const received = await peer.receive('"reasons"')
@@ -210,7 +211,7 @@ describe('a secret that cannot be delivered', () => {
     expect(jsonOf(received)).toMatchObject({ code: 'draining', reasons: ['the request took too long'] })
     expect(lost).toEqual([])
     resolve(ok(issued({ password: 'p' })))
-    await expect.poll(() => lost).toEqual([grantId])
+    await eventually(() => lost).toEqual([grantId])
   })
 
   test('is not, when it was delivered', async () => {

@@ -1,3 +1,5 @@
+// @peculiar/x509 needs the polyfill to be there first.
+import 'reflect-metadata'
 import { mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,7 +11,7 @@ import { systemClock } from '../../src/base/clock.ts'
 import { type RunningServer, startServer } from '../../src/http/server.ts'
 import type { TlsFiles } from '../../src/http/tls.ts'
 import { fakeClock } from '../support/clock.ts'
-import { docsUrlBase, head, memoryLog, testApp } from './harness.ts'
+import { docsUrlBase, eventually, head, memoryLog, testApp } from './harness.ts'
 
 interface Pair {
   readonly cert: string
@@ -144,7 +146,7 @@ describe('TLS', () => {
     const { server, log } = await serving(files, clock)
     await point('b')
     await clock.advance(5_000)
-    await expect.poll(() => log.lines.map((line) => line.event)).toContain('tls.reloaded')
+    await eventually(() => log.lines.map((line) => line.event)).toContain('tls.reloaded')
     expect(await serial(server.port)).toBe('02')
   })
 
@@ -159,12 +161,12 @@ describe('TLS', () => {
       await clock.advance(5_000)
       return log.lines.map((line) => line.event)
     }
-    await expect.poll(events).toEqual(['tls.refused'])
+    await eventually(events).toEqual(['tls.refused'])
     for (let i = 0; i < 3; i++) await clock.advance(5_000)
     expect(await serial(server.port)).toBe('01')
     await expect(server.reload()).rejects.toThrow(/does not belong to the certificate/)
     await writeFile(files.keyFile, next.key)
-    await expect.poll(events).toEqual(['tls.refused', 'tls.reloaded'])
+    await eventually(events).toEqual(['tls.refused', 'tls.reloaded'])
     expect(await serial(server.port)).toBe('02')
     expect(JSON.stringify(log.lines)).not.toContain('BEGIN')
   })
