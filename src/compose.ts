@@ -140,7 +140,8 @@ async function openLedger(config: Config, clock: Clock, log: Log): Promise<FileL
   return openFileLedger({ dir, origin, key: await openLedgerKey({ file: keyFile, origin, create: true }), clock, log })
 }
 
-async function openVault({ vault }: Config, clock: Clock, log: Log): Promise<VaultSession> {
+/** The session the configuration names, not started yet; `writ doctor` looks through the same one. */
+export async function openVault({ vault }: Config, clock: Clock, log: Log): Promise<VaultSession> {
   return createVaultSession({
     address: vault.address,
     ...(vault.namespace === undefined ? {} : { namespace: vault.namespace }),
