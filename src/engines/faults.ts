@@ -150,7 +150,11 @@ const errorClasses: readonly (readonly [pattern: RegExp, name: string, hint: str
     'revocation failed',
     'look at the revocation statements of the role and at the target',
   ],
-  [/ttl/i, 'ttl not allowed', ''],
+  [
+    /ttl/i,
+    'ttl not allowed',
+    'raise `max_ttl` of the role or lower `ttl.max` of the Credential; a pki role must not set `not_after`',
+  ],
   [
     /connection refused|error verifying connection|dial tcp|connect/i,
     'target unreachable',

@@ -5,13 +5,13 @@ const clockLeewayMs = 300_000
 
 /**
  * A certificate states its own end. One that lives longer than was decided is not handed out, because nothing may be able
- * to end it in time: a role can fix the end (`not_after`) whatever it was asked for.
+ * to end it in time. Vault refuses a `ttl` it will not keep to; this is the check that it did.
  * @throws BrokerFault `engine_refused`
  */
 export function refuseLongLife(path: string, expiresAtMs: number, startedMs: number, ttlSeconds: number): void {
   if (expiresAtMs <= startedMs + ttlSeconds * 1000 + clockLeewayMs) return
   throw new BrokerFault(
     'engine_refused',
-    `POST ${path}: the certificate outlives the ${ttlSeconds} s that were decided; the role must not fix its end, and Vault's clock must be right`,
+    `POST ${path}: the certificate outlives the ${ttlSeconds} s that were decided; compare the clocks of Vault and the broker`,
   )
 }

@@ -49,12 +49,21 @@ export interface TransportOptions {
 /** No usable answer. `kind` says whether Vault can have acted: only `lost`, `timeout`, `aborted` and `unreadable` can. */
 export class TransportFailure extends Error {
   readonly kind: FaultKind
+  /** Code of the system's or TLS's error, such as `ECONNREFUSED` or `SELF_SIGNED_CERT_IN_CHAIN`; empty when there is none. */
+  readonly reason: string
 
-  constructor(kind: FaultKind) {
+  constructor(kind: FaultKind, cause: unknown = undefined) {
     super(kind)
     this.name = 'TransportFailure'
     this.kind = kind
+    this.reason = systemCode(cause)
   }
+}
+
+/** Messages of errors may quote what was sent; a code cannot. */
+function systemCode(thrown: unknown): string {
+  const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : ''
+  return /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : ''
 }
 
 /** A transport on an undici pool: keep-alive, one deadline for queueing, sending and reading, bounded body and queue. */
@@ -76,8 +85,9 @@ export function createTransport(options: TransportOptions): Transport {
     return new Promise((resolve, reject) => {
       if (call.signal?.aborted) return reject(new TransportFailure('busy'))
       if (inFlight >= maxInFlight) return reject(new TransportFailure('busy'))
-      inFlight += 1
       const path = call.uri.slice(origin.length)
+      if (!isWritable(path, call.headers)) return reject(new TransportFailure('unreachable', unwritable))
+      inFlight += 1
       const exchange = createExchange(path, maxBytes, (answer) => {
         inFlight -= 1
         deadline.cancel()
@@ -96,6 +106,16 @@ export function createTransport(options: TransportOptions): Transport {
   }
 
   return { send, close: () => pool.destroy() }
+}
+
+const unwritable = Object.assign(new Error('a header or the path cannot be written down'), { code: 'ERR_INVALID_CHAR' })
+
+/**
+ * HTTP has no way to write a newline in a token. undici would notice too, but counts the socket it had picked as taken
+ * from then on: with as many such calls as there are sockets, the pool stands still.
+ */
+function isWritable(path: string, headers: Readonly<Record<string, string>>): boolean {
+  return /^\/[\x21-\x7e]*$/.test(path) && Object.values(headers).every((value) => /^[\x20-\x7e]*$/.test(value))
 }
 
 interface Exchange {
@@ -148,8 +168,8 @@ function createExchange(
       onResponseEnd() {
         finish(readAnswer(path, status, chunks, retryAfter))
       },
-      onResponseError() {
-        finish(new TransportFailure(controller === undefined ? 'unreachable' : 'lost'))
+      onResponseError(_, error) {
+        finish(new TransportFailure(controller === undefined ? 'unreachable' : 'lost', error))
       },
     },
   }

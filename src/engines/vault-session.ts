@@ -1,6 +1,5 @@
 import nodeVault from 'node-vault'
 import type { Clock } from '../base/clock.ts'
-import { messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Secret } from '../base/secret.ts'
 import { envelopeSchema, healthSchema, type VaultResponse } from './envelope.ts'
@@ -103,8 +102,9 @@ export function createVaultSession(options: VaultSessionOptions): VaultSession {
         return await once(verb, path, data, token, callOptions)
       } catch (thrown) {
         if (!(thrown instanceof VaultFault)) throw thrown
-        if (thrown.kind === 'denied' && callOptions.token === undefined && (await keeper.isDead(token))) {
-          if (tries === 1 && options.auth.method === 'approle') continue
+        const own = callOptions.token === undefined
+        if (thrown.kind === 'denied' && own && tries === 1 && (await keeper.isDead(token))) {
+          if (options.auth.method === 'approle') continue
           throw new VaultFault('not_logged_in', 'Vault no longer accepts the token of the broker')
         }
         const { again, unknownOutcome } = faultRules[thrown.kind]
@@ -151,6 +151,8 @@ function quietClient(endpoint: string, transport: Transport, namespace: string |
     // It validates its own two arguments with this on every call.
     tv4: Object.assign(() => true, { validate: () => true }),
     commands: {},
+    // `GET path?list=true` in place of the method LIST, which proxies and HTTP parsers do not all know.
+    noCustomHTTPVerbs: true,
     'request-promise': { defaults: () => transport.send },
   })
   return Object.assign(client, { token: '', namespace: namespace ?? '', pathPrefix: '' })
@@ -170,7 +172,10 @@ const capabilities: Readonly<Record<Verb, string>> = { read: 'read', write: 'upd
 /** Turns whatever was thrown into a fault that is safe to log. The original is dropped: it carries bodies and headers. */
 function faultOf(thrown: unknown, verb: Verb, path: string, policy = 'of the broker'): VaultFault {
   const what = `${methods[verb]} ${path}`
-  if (thrown instanceof TransportFailure) return new VaultFault(thrown.kind, `${what}: ${faultRules[thrown.kind].text}`)
+  if (thrown instanceof TransportFailure) {
+    const cause = thrown.reason === '' ? '' : ` (${thrown.reason})`
+    return new VaultFault(thrown.kind, `${what}: ${faultRules[thrown.kind].text}${cause}`)
+  }
   if (!isRefused(thrown)) return new VaultFault('unreadable', `${what}: ${faultRules.unreadable.text}`)
   const { statusCode: status, body } = thrown.response
   const { name: errorClass, hint } = classify(body.errors)
@@ -214,6 +219,6 @@ async function readHealth(client: nodeVault.client, clock: Clock, deadlineMs: nu
     const clockSkewMs = seconds === undefined ? undefined : seconds * 1000 - Math.floor(clock.now() / 1000) * 1000
     return { reachable: true, sealed, standby, kind, version, clockSkewMs }
   } catch (thrown) {
-    return { reachable: !(thrown instanceof TransportFailure) && messageOf(thrown) !== '', ...unknown }
+    return { reachable: !(thrown instanceof TransportFailure), ...unknown }
   }
 }

@@ -46,6 +46,20 @@ export function databaseContract(use: () => ContractWorld): void {
       expect(minted.renewable).toBe(true)
     })
 
+    test('a user that nobody revokes is ended by Vault when the grant ends', async () => {
+      const { mint, order, postgres } = use()
+      const plain = await mint(order(ordersRo, { ttlSeconds: 2 }))
+      const wrapped = await unwrap(use(), await mint(order(ordersRo, { ttlSeconds: 2, delivery: 'wrapped' })))
+      const users = [
+        [field(plain, 'username'), field(plain, 'password')],
+        [text(wrapped.body, 'data', 'username'), text(wrapped.body, 'data', 'password')],
+      ] as const
+      for (const [username, password] of users) {
+        const refused = async () => ((await postgres.canLogIn(username, password)) ? undefined : true)
+        expect(await eventually(refused, 'PostgreSQL refuses the user')).toBe(true)
+      }
+    })
+
     test('renewing extends the lease in Vault and says until when', async () => {
       const { engine, mint, order } = use()
       const minted = await mint(order(ordersRo, { ttlSeconds: 60 }))
