@@ -38,7 +38,8 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   const { vkey, since } = values
   const [dir = ''] = positionals
   if (vkey === undefined) throw new UsageError('--vkey is needed: without a key from elsewhere nothing is proved')
-  if (/^https?:\/\//.test(dir)) throw new UsageError('DIR is a folder: copy that of the ledger here and verify the copy')
+  if (/^https?:\/\//.test(dir))
+    throw new UsageError('DIR is a folder: copy that of the ledger here and verify the copy')
   if (!(await isFolder(dir))) throw new CommandError(exit.fault, `${printable(dir)} is not a folder that can be read`)
   const saved = since === undefined ? undefined : await readSaved(since)
   const progress = showProgress(io)
