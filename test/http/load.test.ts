@@ -46,7 +46,8 @@ describe('draining', () => {
   test('refuses new work with 503, closes connections, and keeps the probes', async () => {
     let draining = false
     const { app, calls } = testApp({ issue: async () => ok(issued({ password: 'p' })) }, { isDraining: () => draining })
-    const peer = await wire((await listening(app)).port)
+    const server = await listening(app)
+    const peer = await wire(server.port)
     peer.write(whole)
     await peer.receive('"ledger"')
     draining = true
@@ -55,7 +56,9 @@ describe('draining', () => {
     expect(received).toMatch(/HTTP\/1\.1 503 [\s\S]*connection: close/i)
     expect(jsonOf(received)).toMatchObject({ code: 'draining', reasons: ['shutting down'] })
     expect(calls).toHaveLength(1)
-    expect((await app.request('/healthz')).status).toBe(200)
+    const probe = await wire(server.port)
+    probe.write(head('GET', '/healthz'))
+    expect(await probe.closed()).toMatch(/^HTTP\/1\.1 200 .*connection: close/is)
   })
 
   test('lets work under way finish, closes idle connections at once, and takes no new ones', async () => {
