@@ -55,10 +55,11 @@ export function algorithmFor({ algorithms }: IssuerPolicy): string {
   return signingAlgorithms.find((name) => (algorithms as readonly string[]).includes(name)) ?? 'ES256'
 }
 
-/** A claim that makes the issuer's `environment` rule come out as one the workload has a purpose for. */
+/** A claim that makes the issuer's `environment` rule come out as that of the workload's first purpose that it can. */
 function environmentClaim({ environment }: IssuerPolicy, wanted: readonly string[]): MutableClaims {
   if (environment === undefined || typeof environment === 'string') return {}
-  const [text] = Object.entries(environment.map).find(([, name]) => wanted.includes(name)) ?? []
+  const texts = wanted.map((name) => Object.entries(environment.map).find(([, mapped]) => mapped === name)?.[0])
+  const text = texts.find((each) => each !== undefined)
   return text === undefined ? {} : { [environment.claim]: text }
 }
 

@@ -100,7 +100,7 @@ export function createAppRole(deps: { tokens: Tokens; now: () => number; mountPa
   const login = (call: Call): Reply => {
     const refused = new VaultError(400, 'invalid role or secret ID')
     const roleId = text(call.body.role_id)
-    if (roleId === '') throw new VaultError(400, 'missing role_id')
+    if (roleId === '') throw new VaultError(500, 'missing role_id')
     const role = [...roles.values()].find((candidate) => candidate.roleId === roleId)
     if (role === undefined) throw refused
     let meta: Readonly<Record<string, string>> | undefined

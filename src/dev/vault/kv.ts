@@ -117,7 +117,7 @@ export function createKv(deps: { clock: Clock }): Backend {
   const each = (call: Call, change: (version: Version) => void): undefined => {
     const secret = find(call)
     const numbers = Array.isArray(call.body.versions) ? call.body.versions.map((item) => count(item)) : []
-    if (numbers.length === 0) throw new VaultError(400, 'No version number provided')
+    if (numbers.length === 0) throw new VaultError(400, 'no version number provided')
     for (const number of numbers) {
       const version = secret.versions.get(number)
       if (version !== undefined) change(version)

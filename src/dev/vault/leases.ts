@@ -65,28 +65,27 @@ export function createLeases(deps: { clock: Clock; log: Log }): Leases {
   const { clock, log } = deps
   const held = new Map<string, Held>()
 
+  // Whoever asked for the end, one that failed is tried again by itself: nobody may have to come back for it.
   const end = (lease: Held): Promise<void> => {
     lease.ending ??= (async () => {
       lease.timer.cancel()
       try {
         await lease.end()
         held.delete(lease.id)
+      } catch (error) {
+        lease.attempts++
+        // The reason may quote SQL or a connection string, so only the place is named.
+        log.warn({ lease: lease.id.slice(0, lease.id.lastIndexOf('/')), attempt: lease.attempts }, 'lease not ended')
+        const delayMs = firstRetryMs * 2 ** (lease.attempts - 1)
+        if (lease.attempts < maxAttempts) lease.timer = clock.after(delayMs, () => endInBackground(lease))
+        throw error
       } finally {
         lease.ending = undefined
       }
     })()
     return lease.ending
   }
-
-  const endInBackground = (lease: Held): void => {
-    end(lease).catch(() => {
-      lease.attempts++
-      // The reason may quote SQL or a connection string, so only the place is named.
-      log.warn({ lease: lease.id.slice(0, lease.id.lastIndexOf('/')), attempt: lease.attempts }, 'lease not ended')
-      if (lease.attempts >= maxAttempts) return
-      lease.timer = clock.after(firstRetryMs * 2 ** (lease.attempts - 1), () => endInBackground(lease))
-    })
-  }
+  const endInBackground = (lease: Held): void => void end(lease).catch(() => {})
 
   const arm = (lease: Held): void => {
     lease.timer.cancel()

@@ -139,7 +139,8 @@ export function namesFor(
   const badName = [...dns, ...email].find((name) => !nameAllowed(role, name))
   if (badName !== undefined) throw new VaultError(400, `subject alternate name ${badName} not allowed by this role`)
   if (asked.ip.length > 0 && !role.allow_ip_sans) {
-    throw new VaultError(400, 'IP Subject Alternative Names are not allowed in this role, but was provided')
+    const given = asked.ip.join(' ')
+    throw new VaultError(400, `IP Subject Alternative Names are not allowed in this role, but was provided [${given}]`)
   }
   const badIp = asked.ip.find((ip) => isIP(ip) === 0)
   if (badIp !== undefined) throw new VaultError(400, `the value "${badIp}" is not a valid IP address`)

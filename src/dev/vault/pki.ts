@@ -19,6 +19,14 @@ function newSerial(): string {
 }
 const noUrls =
   'This mount has no URLs of its authority configured (config/urls), so its certificates do not say where to find it.'
+/** What is to be said about a role that makes a lease for each certificate. */
+function leaseWarnings(role: PkiRole): readonly string[] {
+  if (!role.generate_lease) return []
+  return role.no_store
+    ? ['no_store and generate_lease exclude each other; no_store takes priority']
+    : ['generate_lease makes one lease for each certificate, which burdens a server that issues many']
+}
+
 const coloned = (serial: string): string => serial.replace(/(..)(?!$)/g, '$1:')
 const pemOf = (certificate: { toString(format: 'pem'): string }): string => certificate.toString('pem').trim()
 
@@ -134,16 +142,17 @@ export function createPki(deps: { clock: Clock; leases: Leases; mountPath: strin
     const name = coloned(serial)
     if (!role.no_store) issued.set(name, { pem, revokedMs: undefined })
     const ca = pemOf(signer.certificate)
-    const lease = role.generate_lease
-      ? leases.add({
-          prefix: `${deps.mountPath}${call.path}/`,
-          tokenId: call.token?.id ?? '',
-          ttlSeconds: life,
-          maxTtlSeconds: life,
-          renewable: false,
-          end: async () => void revoke(name),
-        })
-      : undefined
+    const lease =
+      role.generate_lease && !role.no_store
+        ? leases.add({
+            prefix: `${deps.mountPath}${call.path}/`,
+            tokenId: call.token?.id ?? '',
+            ttlSeconds: life,
+            maxTtlSeconds: life,
+            renewable: false,
+            end: async () => void revoke(name),
+          })
+        : undefined
     return {
       data: {
         ca_chain: [ca],
@@ -204,7 +213,8 @@ export function createPki(deps: { clock: Clock; leases: Leases; mountPath: strin
     const revoked = [...issued].flatMap(([serial, { revokedMs }]) =>
       revokedMs === undefined ? [] : [{ serial: serial.replaceAll(':', ''), revokedMs }],
     )
-    return pemOf(await newCrl(theAuthority(), revoked, clock.now()))
+    // The label of RFC 7468 section 6, which the library shortens.
+    return pemOf(await newCrl(theAuthority(), revoked, clock.now())).replaceAll(/(BEGIN|END) CRL/g, '$1 X509 CRL')
   }
   const readCertificate = async (call: Call): Promise<Reply> => {
     const name = (call.names.serial ?? '').toLowerCase().replaceAll('-', ':')
@@ -242,7 +252,7 @@ export function createPki(deps: { clock: Clock; leases: Leases; mountPath: strin
           update: (call) => {
             const role = roleFrom(call.body)
             roles.set(call.names.name ?? '', role)
-            return { data: role }
+            return { data: role, warnings: leaseWarnings(role) }
           },
           delete: (call) => void roles.delete(call.names.name ?? ''),
         },

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { type AddressInfo, createServer } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { type Clock, systemClock } from '../../base/clock.ts'
 import { type Log, silentLog } from '../../base/log.ts'
 import { createAppRole } from './approle.ts'
@@ -46,9 +46,10 @@ async function bodyOf(request: IncomingMessage): Promise<Readonly<Record<string,
   let size = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length
-    if (size > maxBodyBytes) throw new VaultError(413, 'http: request body too large')
-    chunks.push(chunk)
+    // Read to its end all the same: a client that is still sending does not hear an answer.
+    if (size <= maxBodyBytes) chunks.push(chunk)
   }
+  if (size > maxBodyBytes) throw new VaultError(413, 'http: request body too large')
   if (size === 0) return {}
   try {
     const parsed: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'))
@@ -260,7 +261,10 @@ export async function startDevVault(
     void answer(request).then((result) => send(response, result, request.method === 'HEAD'))
   })
   http.keepAliveTimeout = 60_000
+  const sockets = new Set<Socket>()
   const listener = createServer((socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
     const { stream, requestEnded } = listAware(socket)
     starts.set(stream, requestEnded)
     http.emit('connection', stream)
@@ -273,8 +277,10 @@ export async function startDevVault(
     address: `http://127.0.0.1:${(listener.address() as AddressInfo).port}`,
     rootToken,
     async stop() {
-      http.closeAllConnections()
-      await new Promise<void>((resolve) => listener.close(() => resolve()))
+      const closed = new Promise<void>((resolve) => listener.close(() => resolve()))
+      // Handed over one by one, they are not in the list of connections that the HTTP server could close.
+      for (const socket of sockets) socket.destroy()
+      await closed
       await core.stop()
     },
   }

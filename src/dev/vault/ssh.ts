@@ -158,7 +158,7 @@ export function createSsh(deps: { clock: Clock }): Backend {
   let ca: Ca | undefined
 
   const theCa = (): Ca => {
-    if (ca === undefined) throw new VaultError(400, "keys haven't been configured yet")
+    if (ca === undefined) throw new VaultError(400, 'no default issuer currently configured')
     return ca
   }
   const configure = (call: Call): Reply => {

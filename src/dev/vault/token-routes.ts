@@ -16,7 +16,7 @@ export function authOf(token: Token, nowMs: number): AuthReply {
     client_token: token.id,
     accessor: token.accessor,
     policies: token.policies,
-    token_policies: token.policies,
+    ...(token.policies.length > 0 ? { token_policies: token.policies } : {}),
     metadata: token.meta,
     lease_duration: token.expiresMs === undefined ? 0 : Math.round((token.expiresMs - nowMs) / 1000),
     renewable: token.renewable,
@@ -42,7 +42,7 @@ function described(token: Token, nowMs: number, withId: boolean): Reply {
       id: withId ? token.id : '',
       issue_time: new Date(token.createdMs).toISOString(),
       meta: token.meta,
-      num_uses: Math.max(0, token.usesLeft),
+      num_uses: token.usesLeft,
       orphan: token.parent === undefined,
       path: token.path,
       ...(token.periodSeconds > 0 ? { period: token.periodSeconds } : {}),
@@ -90,8 +90,10 @@ export function createTokenBackend(deps: { tokens: Tokens; now: () => number }):
     if (asked.includes('root') && !root)
       throw new VaultError(400, 'root tokens may not be created without parent token being root')
     const noParent = orphan || (flag(call.body.no_parent, false) && root)
-    const policies = asked.length > 0 ? [...asked] : [...parent.policies]
-    if (!policies.includes('root') && !flag(call.body.no_default_policy, false)) policies.push('default')
+    const withoutDefault = flag(call.body.no_default_policy, false)
+    const wished = asked.length > 0 ? asked : parent.policies
+    const policies = wished.filter((policy) => !withoutDefault || policy !== 'default')
+    if (!policies.includes('root') && !withoutDefault) policies.push('default')
     const period = seconds(call.body.period) ?? 0
     const wanted = seconds(call.body.ttl ?? call.body.lease)
     const ttl = wanted ?? (policies.includes('root') ? 0 : systemMaxTtlSeconds)

@@ -145,7 +145,7 @@ export function createTokens(deps: { clock: Clock; leases: Leases }): Tokens {
       const last = token.usesLeft === 1
       if (last) token.usesLeft = -1
       else if (token.usesLeft > 1) token.usesLeft--
-      return { token, used: async () => (last ? dropTree(token) : undefined) }
+      return { token, used: async () => (last && held.has(id) ? dropTree(token) : undefined) }
     },
     renew(id, incrementSeconds) {
       const token = living(id)
