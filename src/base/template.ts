@@ -19,7 +19,8 @@ export function templateProblems(text: string): readonly string[] {
       problems.push(`${JSON.stringify(whole)} is not a placeholder; there are ${placeholders.join(', ')}`)
     }
   }
-  if (/\{\{|\}\}/.test(text.replace(between, ''))) problems.push('a double brace has no partner')
+  if (/\{\{\{|\}\}\}/.test(text) || /\{\{|\}\}/.test(text.replace(between, '')))
+    problems.push('a double brace has no partner')
   return problems
 }
 

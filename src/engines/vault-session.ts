@@ -78,7 +78,7 @@ export function createVaultSession(options: VaultSessionOptions): VaultSession {
     if (call.wrapTtlSeconds !== undefined) headers['X-Vault-Wrap-TTL'] = `${call.wrapTtlSeconds}s`
     const request = { headers, deadlineMs: call.deadlineMs ?? deadlineMs, signal: call.signal }
     try {
-      const body: unknown = await (verb === 'write' ? client.write(path, data, request) : client[verb](path, request))
+      const body: unknown = await send(client, verb, path, data, request)
       const parsed = envelopeSchema.safeParse(body ?? {})
       if (!parsed.success) throw new TransportFailure('unreadable')
       return parsed.data
@@ -151,11 +151,16 @@ function quietClient(endpoint: string, transport: Transport, namespace: string |
     // It validates its own two arguments with this on every call.
     tv4: Object.assign(() => true, { validate: () => true }),
     commands: {},
-    // `GET path?list=true` in place of the method LIST, which proxies and HTTP parsers do not all know.
-    noCustomHTTPVerbs: true,
     'request-promise': { defaults: () => transport.send },
   })
   return Object.assign(client, { token: '', namespace: namespace ?? '', pathPrefix: '' })
+}
+
+function send(client: nodeVault.client, verb: Verb, path: string, data: object, request: object): Promise<unknown> {
+  if (verb === 'write') return client.write(path, data, request)
+  // Vault's other spelling of the method LIST, which proxies and HTTP parsers do not all let through.
+  if (verb === 'list') return client.read(`${path}?list=true`, request)
+  return client[verb](path, request)
 }
 
 interface Refused {

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { eventually } from './child.ts'
 import type { TestPostgres } from './postgres.ts'
 import { strictly, type VaultApi } from './vault-api.ts'
 
@@ -92,7 +93,9 @@ async function setUpSsh(api: VaultApi): Promise<void> {
 }
 
 async function setUpAccess(api: VaultApi): Promise<VaultSetUp> {
-  await api('POST', 'static/data/vendor/api', { data: { user: 'vendor', api_key: 'canary-first' } })
+  // A new kv mount answers 400 while it prepares its versions.
+  const first = { data: { user: 'vendor', api_key: 'canary-first' } }
+  await eventually(() => api('POST', 'static/data/vendor/api', first), 'the kv mount is ready')
   await api('POST', 'static/data/vendor/api', { data: { user: 'vendor', api_key: 'canary-second' } })
   const documented = await documentedPolicies()
   const extra = extraRoles.join('\n')
