@@ -65,7 +65,10 @@ export function createDesk({ verifier, state, refusals, policies, trace }: Deps)
       return ok(entered)
     },
     async refused(entered, refusal, subject = {}) {
-      await refusals.record({ ...entered.by, ...subject }, refusal)
+      // Named one by one: what is passed may know more than an entry has fields for.
+      const { workload, owner, purpose, environment, credential, grant, task, approval } = subject
+      const about = { workload, owner, purpose, environment, credential, grant, task, approval }
+      await refusals.record({ ...entered.by, ...about }, refusal)
       return { ok: false, refusal }
     },
   }

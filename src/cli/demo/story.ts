@@ -59,7 +59,10 @@ export function story({ as, databaseUrl }: Stage): readonly Scene[] {
         const problem = await problemOf(as('coding-agent').issue({ purpose: 'fix-bug' }))
         return {
           ok: problem?.code === 'condition_failed',
-          words: problem === undefined ? 'it was not refused' : `${problem.status} ${problem.code}: ${problem.fix}`,
+          words:
+            problem === undefined
+              ? 'it was not refused'
+              : `${problem.status} ${problem.code} (${problem.reasons.join(', ')}). Fix: ${problem.fix}`,
           facts: { status: problem?.status, code: problem?.code, fix: problem?.fix },
         }
       },
