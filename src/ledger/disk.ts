@@ -28,14 +28,19 @@ export interface Disk {
 /** The machine's file system. */
 export const nodeDisk: Disk = node
 
+/** Runs `use` and closes the file whatever comes of it. */
+export async function closingAfter<T>(file: DiskFile, use: () => Promise<T>): Promise<T> {
+  try {
+    return await use()
+  } finally {
+    await file.close()
+  }
+}
+
 /** Makes creations and renames in a folder durable. */
 export async function syncFolder(disk: Disk, path: string): Promise<void> {
   const folder = await disk.open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
+  await closingAfter(folder, () => folder.sync())
 }
 
 /** Makes a folder that only the owner can enter, durably: each created level is synced into its parent. */
@@ -78,25 +83,19 @@ export async function readSmallFile(disk: Disk, path: string, maxBytes: number):
     if (isCode(error, 'ENOENT')) return undefined
     throw error
   }
-  try {
-    const bytes = await readUpTo(file, maxBytes + 1, 0)
-    if (bytes.length > maxBytes) throw new Error(`${path} is larger than ${maxBytes} bytes`)
-    return bytes
-  } finally {
-    await file.close()
-  }
+  const bytes = await closingAfter(file, () => readUpTo(file, maxBytes + 1, 0))
+  if (bytes.length > maxBytes) throw new Error(`${path} is larger than ${maxBytes} bytes`)
+  return bytes
 }
 
 /** Replaces a file so that a reader, or a crash, sees either the old bytes or the new ones, and the new ones last. */
 export async function replaceFile(disk: Disk, path: string, bytes: Uint8Array, mode: number): Promise<void> {
   const temporary = `${path}.tmp`
   const file = await disk.open(temporary, 'w', mode)
-  try {
+  await closingAfter(file, async () => {
     await writeAll(file, bytes, 0)
     await file.sync()
-  } finally {
-    await file.close()
-  }
+  })
   await disk.rename(temporary, path)
   await syncFolder(disk, dirname(path))
 }

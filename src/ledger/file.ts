@@ -85,7 +85,12 @@ async function readOrSignFirst(disk: Disk, dir: string, key: SigningKey): Promis
 
 async function recordRepair(ledger: Ledger, bytes: number, log: Log): Promise<void> {
   log.warn({ bytes }, 'ledger.repaired')
-  await ledger.append({ kind: 'config.ledger_repaired', actor: { type: 'broker', reason: 'recovery' }, bytes })
+  try {
+    await ledger.append({ kind: 'config.ledger_repaired', actor: { type: 'broker', reason: 'recovery' }, bytes })
+  } catch (error) {
+    await ledger.close()
+    throw error
+  }
 }
 
 interface Start {

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { BrokerFault } from '../base/errors.ts'
 
-/** Held until released or until the process ends, however it ends. */
+/** Held until released or until the process ends, however it ends. Releasing twice is harmless. */
 export interface WriterLock {
   release(): void
 }
@@ -32,7 +32,11 @@ export function takeWriterLock(dir: string): WriterLock {
     )
   }
   const held = database
-  return { release: () => held.close() }
+  return {
+    release() {
+      if (held.isOpen) held.close()
+    },
+  }
 }
 
 const sqliteBusy = 5

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { BrokerFault, messageOf } from '../base/errors.ts'
 import { type Checkpoint, openCheckpoint } from './checkpoint.ts'
-import { type Disk, type DiskFile, readSmallFile, readUpTo, writeAll } from './disk.ts'
+import { closingAfter, type Disk, type DiskFile, readSmallFile, readUpTo, writeAll } from './disk.ts'
 import { entrySchema } from './entry.ts'
 import { createTree, type RunningTree } from './merkle.ts'
 import type { VerifierKey } from './note.ts'
@@ -62,48 +62,74 @@ export async function readCheckpoint(
  */
 export async function recover(disk: Disk, dir: string, checkpoint: Checkpoint): Promise<Recovered> {
   const tree = createTree()
-  const rootMatches = checkAgainst(checkpoint, tree, dir)
-  rootMatches()
+  const compareRoot = comparison(checkpoint, tree, dir)
+  compareRoot()
   const segments: Segment[] = []
-  let tail: { segment: Segment; file: DiskFile; scan: Scan } | undefined
-  let cutBytes = 0
   const firsts = await listSegments(disk, dir)
-  for (const [i, first] of firsts.entries()) {
-    const isLast = i === firsts.length - 1
-    if (first !== tree.size) {
-      throw refusal(
-        `${describeSegment(dir, first).path} does not follow on: the segments before it hold ${tree.size} entries`,
-      )
+  for (const first of firsts.slice(0, -1)) {
+    const opened = await openSegment(disk, dir, first, tree.size)
+    await closingAfter(opened.file, () => scanSegment(opened, false, tree, compareRoot))
+    segments.push(opened.segment)
+  }
+  const last = firsts.at(-1)
+  if (last === undefined) return startSegment(disk, dir, { tree, segments, checkpoint, cutBytes: 0 })
+  const opened = await openSegment(disk, dir, last, tree.size)
+  try {
+    const scan = await scanSegment(opened, true, tree, compareRoot)
+    if (scan.headerTorn) {
+      await opened.file.close()
+      return await startSegment(disk, dir, { tree, segments, checkpoint, cutBytes: scan.size })
     }
-    const segment = describeSegment(dir, first)
-    const file = await disk.open(segment.path, 'r+')
-    const scan = await scanSegment(file, segment, tree, rootMatches)
-    segments.push(segment)
-    if (scan.size > segment.end || scan.headerTorn) {
-      await refuseDamage(file, segment, scan, isLast, tree.size)
-      cutBytes = scan.size - (scan.headerTorn ? 0 : segment.end)
-    }
-    if (isLast) tail = { segment, file, scan }
-    else await file.close()
+    refuseLoss(dir, tree, checkpoint)
+    const cutBytes = scan.size - opened.segment.end
+    await settleTail(opened, scan, cutBytes)
+    segments.push(opened.segment)
+    return { segments, tail: opened.file, tree, cutBytes, lastTimeMs: await lastTime(disk, segments) }
+  } catch (error) {
+    await Promise.allSettled([opened.file.close()])
+    throw error
   }
-  if (tree.size < checkpoint.size) {
-    throw refusal(
-      `the checkpoint in ${dir} was signed over ${checkpoint.size} entries and the segments hold only ${tree.size}: ` +
-        'entries were lost or the folder was rolled back',
-    )
-  }
-  if (tail === undefined || tail.scan.headerTorn) {
-    await tail?.file.close()
-    const [segment, file] = await createSegment(disk, dir, tree.size)
-    const whole = segments.slice(0, -1)
-    return { segments: [...whole, segment], tail: file, tree, lastTimeMs: await lastTime(disk, whole), cutBytes }
-  }
-  await settleTail(tail.file, tail.segment, tail.scan, cutBytes)
-  return { segments, tail: tail.file, tree, lastTimeMs: await lastTime(disk, segments), cutBytes }
+}
+
+/** The folder holds whole segments only, or none: the next entry begins a new one. */
+async function startSegment(
+  disk: Disk,
+  dir: string,
+  found: {
+    readonly tree: RunningTree
+    readonly segments: readonly Segment[]
+    readonly checkpoint: Checkpoint
+    readonly cutBytes: number
+  },
+): Promise<Recovered> {
+  const { tree, segments, checkpoint, cutBytes } = found
+  refuseLoss(dir, tree, checkpoint)
+  const lastTimeMs = await lastTime(disk, segments)
+  const [segment, tail] = await createSegment(disk, dir, tree.size)
+  return { segments: [...segments, segment], tail, tree, cutBytes, lastTimeMs }
+}
+
+function refuseLoss(dir: string, tree: RunningTree, checkpoint: Checkpoint): void {
+  if (tree.size >= checkpoint.size) return
+  throw refusal(
+    `the checkpoint in ${dir} was signed over ${checkpoint.size} entries and the segments hold only ${tree.size}: ` +
+      'entries were lost or the folder was rolled back',
+  )
+}
+
+interface OpenedSegment {
+  readonly segment: Segment
+  readonly file: DiskFile
+}
+
+async function openSegment(disk: Disk, dir: string, first: number, entriesBefore: number): Promise<OpenedSegment> {
+  const segment = describeSegment(dir, first)
+  if (first === entriesBefore) return { segment, file: await disk.open(segment.path, 'r+') }
+  throw refusal(`${segment.path} does not follow on: the segments before it hold ${entriesBefore} entries`)
 }
 
 /** Compares the root with that of the checkpoint when the tree has grown to its size. */
-function checkAgainst(checkpoint: Checkpoint, tree: RunningTree, dir: string): () => void {
+function comparison(checkpoint: Checkpoint, tree: RunningTree, dir: string): () => void {
   return () => {
     if (tree.size !== checkpoint.size || Buffer.compare(tree.root(), checkpoint.root) === 0) return
     throw refusal(`the entries in ${dir} are not those the checkpoint over ${checkpoint.size} entries was signed for`)
@@ -118,12 +144,38 @@ interface Scan {
   readonly lastBatchAt: number
 }
 
-async function scanSegment(file: DiskFile, segment: Segment, tree: RunningTree, onLeaf: () => void): Promise<Scan> {
+/** Reads one segment into the tree, and refuses what a crash does not explain. */
+async function scanSegment(
+  opened: OpenedSegment,
+  isLast: boolean,
+  tree: RunningTree,
+  onLeaf: () => void,
+): Promise<Scan> {
+  const { file, segment } = opened
   const { size } = await file.stat()
   const header = await readUpTo(file, segmentHeaderBytes, 0)
   if (Buffer.compare(header, segmentHeader(segment.first)) !== 0) {
-    return { size, headerTorn: true, lastBatchAt: 0 }
+    // A torn header holds no record at all, so it can only be that of a file that was being made.
+    if (isLast && size <= segmentHeaderBytes) return { size, headerTorn: true, lastBatchAt: 0 }
+    throw damage(segment, 0, tree.size)
   }
+  const lastBatchAt = await scanIntoTree(opened, size, tree, onLeaf)
+  if (size > segment.end) {
+    const later = isLast ? await findLaterBatch(file, tree.size, segment.end + 1, size) : size
+    if (later !== undefined) throw damage(segment, segment.end, tree.size)
+  }
+  return { size, headerTorn: false, lastBatchAt }
+}
+
+const damage = ({ path }: Segment, offset: number, index: number): BrokerFault =>
+  refusal(`${path} is damaged at offset ${offset} (entry ${index}), and what follows shows that it was whole once`)
+
+async function scanIntoTree(
+  { file, segment }: OpenedSegment,
+  size: number,
+  tree: RunningTree,
+  onLeaf: () => void,
+): Promise<number> {
   let lastBatch = -1
   let lastBatchAt = segmentHeaderBytes
   for await (const { buffer, base, spans } of scanRecords(file, segmentHeaderBytes, size)) {
@@ -139,33 +191,14 @@ async function scanSegment(file: DiskFile, segment: Segment, tree: RunningTree, 
       onLeaf()
     }
   }
-  return { size, headerTorn: false, lastBatchAt }
-}
-
-/** Lets pass only what a crash explains; everything else was acknowledged once and is damage. */
-async function refuseDamage(
-  file: DiskFile,
-  segment: Segment,
-  scan: Scan,
-  isLast: boolean,
-  nextIndex: number,
-): Promise<void> {
-  const from = scan.headerTorn ? 0 : segment.end
-  // A torn header holds no record at all; after a whole one, damage is told from a torn write by what follows.
-  const torn = scan.headerTorn
-    ? scan.size <= segmentHeaderBytes
-    : (await findLaterBatch(file, nextIndex, from + 1, scan.size)) === undefined
-  if (isLast && torn) return
-  throw refusal(
-    `${segment.path} is damaged at offset ${from} (entry ${nextIndex}), and what follows shows that it was whole once`,
-  )
+  return lastBatchAt
 }
 
 /**
  * Cuts the unfinished write off and makes the last batch durable by writing it again. Reading it back proves little: after
  * a failed fsync the page cache can show bytes that are not on the disk, and would never write them again by itself.
  */
-async function settleTail(file: DiskFile, segment: Segment, scan: Scan, cutBytes: number): Promise<void> {
+async function settleTail({ file, segment }: OpenedSegment, scan: Scan, cutBytes: number): Promise<void> {
   if (cutBytes > 0) await file.truncate(segment.end)
   const last = await readUpTo(file, segment.end - scan.lastBatchAt, scan.lastBatchAt)
   await writeAll(file, last, scan.lastBatchAt)
@@ -178,14 +211,12 @@ async function lastTime(disk: Disk, segments: readonly Segment[]): Promise<numbe
   if (segment === undefined || start === undefined) return 0
   const file = await disk.open(segment.path, 'r')
   try {
-    const record = await readUpTo(file, segment.end - start, start)
+    const record = await closingAfter(file, () => readUpTo(file, segment.end - start, start))
     return Date.parse(entrySchema.parse(JSON.parse(recordText(record, 0, record.length))).time)
   } catch (cause) {
     throw refusal(
       `${segment.path} is damaged at offset ${start}: the last entry is not one this version can read`,
       cause,
     )
-  } finally {
-    await file.close()
   }
 }

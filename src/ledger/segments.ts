@@ -74,10 +74,15 @@ export async function createSegment(disk: Disk, dir: string, first: number): Pro
   await makeFolder(disk, segmentsFolder(dir))
   const segment = describeSegment(dir, first)
   const file = await disk.open(segment.path, 'w+', 0o600)
-  await writeAll(file, segmentHeader(first), 0)
-  await file.sync()
-  await syncFolder(disk, segmentsFolder(dir))
-  return [segment, file]
+  try {
+    await writeAll(file, segmentHeader(first), 0)
+    await file.sync()
+    await syncFolder(disk, segmentsFolder(dir))
+    return [segment, file]
+  } catch (error) {
+    await file.close()
+    throw error
+  }
 }
 
 /** The header of the segment whose first entry has that index. */

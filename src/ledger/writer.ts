@@ -122,8 +122,10 @@ export function createWriter(options: {
   async function commit({ bytes, used, waiting, first }: Batch): Promise<void> {
     let segment = segments.at(-1)
     if (segment === undefined || (segment.end >= segmentBytes && segment.offsets.count > 0)) {
+      const [next, file] = await createSegment(disk, dir, first)
       await tail.close()
-      ;[segment, tail] = await createSegment(disk, dir, first)
+      segment = next
+      tail = file
       segments.push(segment)
     }
     const start = segment.end

@@ -2,10 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { silentLog } from '../../src/base/log.ts'
+import type { EntryBody } from '../../src/ledger/entry.ts'
 import { type FileLedger, type FileLedgerOptions, openFileLedger } from '../../src/ledger/file.ts'
 import type { StoredEntry } from '../../src/ledger/ledger.ts'
 import { type SigningKey, signingKeyOf } from '../../src/ledger/note.ts'
 import { fakeClock } from './clock.ts'
+import { faultyDisk } from './faulty-disk.ts'
 
 export const origin = 'writ.test/ledger'
 /** The same key in every test, so that a folder can be opened again. */
@@ -29,4 +31,22 @@ export async function collect(entries: AsyncIterable<StoredEntry>): Promise<Stor
   const all: StoredEntry[] = []
   for await (const entry of entries) all.push(entry)
   return all
+}
+
+/** The file of the segment that begins with that entry. */
+export const segmentFile = (dir: string, first = 0): string =>
+  join(dir, 'segments', `${String(first).padStart(20, '0')}.log`)
+
+/**
+ * Leaves in `dir` what a crash would: every one of the batches is durable, none is covered by a checkpoint but the first one,
+ * over nothing, and nothing was closed properly.
+ */
+export async function crashedLedger(dir: string, batches: readonly (readonly EntryBody[])[]): Promise<StoredEntry[]> {
+  let broken = false
+  const ledger = await openTestLedger(dir, { fs: faultyDisk(() => (broken ? 'fail' : 'do')) })
+  for (const batch of batches) await Promise.all(batch.map((body) => ledger.append(body)))
+  const entries = await collect(ledger.read(0))
+  broken = true
+  await ledger.close()
+  return entries
 }
