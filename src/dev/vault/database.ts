@@ -89,8 +89,6 @@ async function openPool(url: string, maxConnections: number): Promise<Pool> {
   const pool = new Pool({ connectionString: url, max: maxConnections, connectionTimeoutMillis: 10_000 })
   // A connection that breaks while idle must not end the process; the next use makes a new one.
   pool.on('error', () => {})
-  // Nor must one that the server ends while it is being closed here, when the pool no longer listens.
-  pool.on('connect', (client) => client.on('error', () => {}))
   return pool
 }
 
