@@ -21,18 +21,13 @@ export function breadthProblems(rules: readonly ClaimRule[], issuer: IssuerPolic
       problems.push({ severity: 'error', path, message: problem, fix: 'use at most one `*` in each segment' })
     }
   }
-  if (!rules.some(tellsApart)) {
-    problems.push({
-      severity: 'error',
-      path: undefined,
-      message: 'the match is so wide that any token of the issuer fits',
-      fix: 'name at least one claim of this workload alone, such as `sub`, in full',
-    })
-    return problems
-  }
   if (issuer.flavour === 'kubernetes') problems.push(...kubernetes(rules))
   if (issuer.flavour === 'github-actions') problems.push(...github(rules))
-  return problems
+  if (problems.some(({ severity }) => severity === 'error') || rules.some(tellsApart)) return problems
+  const fix = 'name at least one claim of this workload alone, such as `sub`, in full'
+  return [
+    { severity: 'error', path: undefined, message: 'the match is so wide that any token of the issuer fits', fix },
+  ]
 }
 
 /** A rule that most other workloads of the issuer would fail: exact, or a glob with literal text that is more than a form. */
@@ -56,6 +51,7 @@ function tellsApart({ label, pattern, glob }: ClaimRule): boolean {
 }
 
 function kubernetes(rules: readonly ClaimRule[]): readonly BreadthProblem[] {
+  if (rules.every(({ label }) => commonClaims.has(label))) return []
   const sub = rules.find(({ label }) => label === 'sub')
   const parts = typeof sub?.pattern === 'string' ? segmentsOf(sub.pattern).segments : []
   const named = (wanted: string): ClaimRule | undefined =>
@@ -96,6 +92,7 @@ function kubernetes(rules: readonly ClaimRule[]): readonly BreadthProblem[] {
 }
 
 function github(rules: readonly ClaimRule[]): readonly BreadthProblem[] {
+  if (rules.every(({ label }) => commonClaims.has(label))) return []
   const problems: BreadthProblem[] = []
   const byLabel = new Map(rules.map((rule) => [rule.label, rule]))
   const sub = byLabel.get('sub')

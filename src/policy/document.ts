@@ -310,7 +310,8 @@ const keysAt = (schema: JsonSchema | undefined, path: readonly PropertyKey[], ro
 function hint(schema: JsonSchema | undefined, path: readonly PropertyKey[], root: unknown): string {
   const at = schemaAt(schema, path, root)
   if (Array.isArray(at?.enum)) return `one of ${at.enum.join(', ')}`
-  return typeof at?.description === 'string' ? at.description : 'see policies/schema'
+  const example = Array.isArray(at?.examples) ? `such as ${at.examples[0]}: ` : ''
+  return typeof at?.description === 'string' ? `${example}${at.description}` : 'see policies/schema'
 }
 
 function optionsText(schema: JsonSchema | undefined, path: readonly PropertyKey[], root: unknown): string {

@@ -75,7 +75,10 @@ function workerReader(threads: number): Reader {
   // Type stripping does not rewrite this specifier, so it follows the extension this file itself has.
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
   for (let i = 0; i < threads; i++) {
-    const worker = new Worker(new URL(`./reader-worker.${extension}`, import.meta.url))
+    const worker = new Worker(new URL(`./reader-worker.${extension}`, import.meta.url), {
+      // Syntax trees die young; with room for them, few are copied to the old generation.
+      resourceLimits: { maxYoungGenerationSizeMb: 64 },
+    })
     worker.on('message', (results: readonly ReadResult[]) => {
       running.get(worker)?.resolve(results)
       running.delete(worker)

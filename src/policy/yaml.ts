@@ -25,6 +25,7 @@ export interface YamlDocument {
 /** Greatest size of a policy file: nobody reviews more than this in one diff. */
 export const maxFileBytes = 1024 * 1024
 const maxDepth = 32
+const shortText = 16 * 1024
 const ownTags: ReadonlySet<string> = new Set(['tag:yaml.org,2002:map', 'tag:yaml.org,2002:seq'])
 
 const fixes: Readonly<Record<string, string>> = {
@@ -50,17 +51,14 @@ export function parseYaml(text: string): {
   const parsed = parse(text, lines, report)
   const documents: YamlDocument[] = []
   for (const document of parsed) {
-    for (const { code, message, pos } of [...document.errors, ...document.warnings]) {
-      // Custom tags arrive as warnings; the walk below refuses every tag with a clearer text.
-      if (code === 'TAG_RESOLVE_FAILED') continue
-      // Thrown inside the library, which carries on with the rest of the file.
-      if (message.includes('call stack')) report(pos[0], `nested deeper than ${maxDepth} levels`, 'flatten it')
-      else report(pos[0], message, fixes[code] ?? 'correct the YAML syntax')
-    }
+    // Custom tags arrive as warnings; the walk below refuses every tag with a clearer text. After a mistake in the syntax
+    // the rest is misread, so the first one is all there is to say.
+    const [mistake] = document.errors
+    if (mistake !== undefined) report(mistake.pos[0], ...describe(mistake))
     if (document.directives.yaml.version !== '1.2')
       report(0, 'YAML 1.2 is read, not another version', 'remove the %YAML line')
     const before = problems.length
-    if (document.contents !== null) walk(document.contents, 1, report)
+    if (document.contents !== null && mistake === undefined) walk(document.contents, 1, report)
     // An alias cannot be turned into a value, so a document that holds one has none.
     const value =
       problems.length > before || document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 })
@@ -69,10 +67,16 @@ export function parseYaml(text: string): {
   return { documents, problems }
 }
 
+function describe({ code, message }: { readonly code: string; readonly message: string }): [string, string] {
+  // Thrown inside the library, which then gives up on the document.
+  if (message.includes('call stack')) return [`nested deeper than ${maxDepth} levels`, 'flatten it']
+  return [message, fixes[code] ?? 'correct the YAML syntax']
+}
+
 type Report = (offset: number, message: string, fix: string) => void
 
 function parse(text: string, lines: LineCounter, report: Report): readonly Document.Parsed[] {
-  if (deepestBrackets(text) > 4 * maxDepth) {
+  if (text.length > shortText && deepestBrackets(text) > 4 * maxDepth) {
     report(0, `the file nests deeper than ${maxDepth} levels`, 'flatten it')
     return []
   }
@@ -96,7 +100,7 @@ function parse(text: string, lines: LineCounter, report: Report): readonly Docum
   }
 }
 
-// The parser recurses; a cheap look at brackets and dashes keeps hostile nesting away from it.
+// The parser recurses, and in a short text it fails quickly; in a long one a look at brackets and dashes keeps nesting away from it.
 function deepestBrackets(text: string): number {
   let depth = 0
   let deepest = 0
