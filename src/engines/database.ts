@@ -83,6 +83,7 @@ export function leaseNeeds(
   const lookup = `sys/leases/lookup/${path}/`
   return [
     { path: 'sys/leases/renew', capability: 'update' },
+    { path: 'sys/leases/lookup', capability: 'update' },
     { path: 'sys/leases/revoke', capability: 'update' },
     { path: lookup, capability: 'list' },
     { path: lookup, capability: 'sudo' },

@@ -59,6 +59,8 @@ export interface Minted {
 /** One live lease that Vault lists under a mount and role. */
 export interface ListedLease {
   readonly handle: Secret<LeaseHandle>
+  /** Asks Vault when it made the lease (ms since the epoch, by Vault's clock); `undefined` when it is gone meanwhile. */
+  issuedAtMs(): Promise<number | undefined>
 }
 
 /**

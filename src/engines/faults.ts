@@ -167,7 +167,9 @@ export function classify(errors: readonly string[]): { readonly name: string; re
   for (const [pattern, name, hint] of errorClasses) {
     if (errors.some((text) => pattern.test(text))) return { name, hint }
   }
-  return { name: errors.length === 0 ? '' : 'other', hint: '' }
+  return errors.length === 0
+    ? { name: '', hint: '' }
+    : { name: 'other', hint: 'what Vault said may quote secrets and is not repeated; its audit log has the request' }
 }
 
 /** One line of Vault policy. */

@@ -19,6 +19,8 @@ export interface Leases {
 // and revoking it would take the secret from a caller who has not unwrapped it yet.
 const wrappingTokenLease = /^h[0-9a-f]{64}(\.|$)/
 
+const leaseLookup = z.object({ issue_time: z.iso.datetime({ offset: true }) })
+
 const revokedCertificate = z.object({ revocation_time: z.number().positive() })
 
 export function createLeases(session: VaultSession, clock: Clock): Leases {
@@ -31,6 +33,21 @@ export function createLeases(session: VaultSession, clock: Clock): Leases {
         'unreadable',
         `POST ${mount}/revoke: the answer does not say that the certificate is revoked`,
       )
+    }
+  }
+
+  function listed(id: string): ListedLease {
+    return {
+      handle: new Secret<LeaseHandle>({ type: 'lease', id }),
+      async issuedAtMs() {
+        try {
+          const { data } = await session.write('sys/leases/lookup', { lease_id: id })
+          return Date.parse(leaseLookup.parse(data).issue_time)
+        } catch (thrown) {
+          if (thrown instanceof VaultFault && thrown.errorClass === 'lease not found') return undefined
+          throw thrown
+        }
+      },
     }
   }
 
@@ -60,7 +77,7 @@ export function createLeases(session: VaultSession, clock: Clock): Leases {
       const keys = await session.list(`sys/leases/lookup/${prefix}/`)
       return keys
         .filter((key) => !key.endsWith('/') && !wrappingTokenLease.test(key))
-        .map((key) => ({ handle: new Secret<LeaseHandle>({ type: 'lease', id: `${prefix}/${key}` }) }))
+        .map((key) => listed(`${prefix}/${key}`))
     },
   }
 }
