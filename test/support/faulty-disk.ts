@@ -9,8 +9,11 @@ export interface Operation {
 /** What the disk does instead of an operation: `fail` before it, or `short`, a write that takes one byte less and then fails. */
 export type Verdict = 'do' | 'fail' | 'short'
 
-/** The real file system, with a say in every operation that changes it. */
-export function faultyDisk(judge: (operation: Operation) => Verdict): Disk {
+/** The real file system, with a say in every operation that changes it. A failing datasync fails when `failAfter` resolves. */
+export function faultyDisk(
+  judge: (operation: Operation) => Verdict,
+  failAfter: Promise<void> = Promise.resolve(),
+): Disk {
   const check = (verb: Operation['verb'], path: string): Verdict => {
     const verdict = judge({ verb, path })
     if (verdict === 'fail') throw Object.assign(new Error(`EIO: i/o error, ${verb}`), { code: 'EIO' })
@@ -26,7 +29,12 @@ export function faultyDisk(judge: (operation: Operation) => Verdict): Disk {
       throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
     },
     async datasync() {
-      check('datasync', path)
+      try {
+        check('datasync', path)
+      } catch (error) {
+        await failAfter
+        throw error
+      }
       await file.datasync()
     },
     async sync() {
