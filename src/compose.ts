@@ -82,7 +82,8 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const { unsettled } = await replay({ ledger, registry, tasks, approvals, clock })
     const credentials = () => policies.current().credentials
     const reconciler = createReconciler({ registry, ledger, engine, hashLease: sealer.hashOf, credentials, clock, log })
-    const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, clock, log })
+    const reconcileEveryMs = config.reconcile.everyMs
+    const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, reconcileEveryMs, clock, log })
 
     const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
     opened.push(async () => verifier.close())

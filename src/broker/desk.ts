@@ -1,3 +1,4 @@
+import { sha256Hex } from '../base/digest.ts'
 import { ok, type Refusal, type Result } from '../base/result.ts'
 import type { Trace } from '../base/trace.ts'
 import type { Caller } from '../broker.ts'
@@ -47,11 +48,10 @@ export function createDesk({ verifier, state, refusals, policies, trace }: Deps)
     async enter(caller, use) {
       const verified = await trace('identity.verify', {}, () => verifier.verify(caller.token))
       if (!verified.ok) {
-        const set = policies()
-        await refusals.record(
-          { actor: { type: 'unproved' }, request: caller.requestId, policy: set.digest, purpose: use?.purpose },
-          verified.refusal,
-        )
+        const about = { request: caller.requestId, policy: policies().digest, purpose: use?.purpose }
+        // Whoever sends the same worthless token again is recognised by it.
+        const token = caller.token === '' ? undefined : sha256Hex(caller.token)
+        await refusals.record({ actor: { type: 'unproved' }, ...about, token }, verified.refusal)
         return verified
       }
       const identity = verified.value

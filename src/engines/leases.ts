@@ -42,7 +42,10 @@ export function createLeases(session: VaultSession, clock: Clock): Leases {
       async issuedAtMs() {
         try {
           const { data } = await session.write('sys/leases/lookup', { lease_id: id })
-          return Date.parse(leaseLookup.parse(data).issue_time)
+          const parsed = leaseLookup.safeParse(data)
+          if (!parsed.success)
+            throw new VaultFault('unreadable', 'POST sys/leases/lookup: the answer says no issue time')
+          return Date.parse(parsed.data.issue_time)
         } catch (thrown) {
           if (thrown instanceof VaultFault && thrown.errorClass === 'lease not found') return undefined
           throw thrown

@@ -36,22 +36,29 @@ export interface Reconciler {
   revokeStrays(unsettled: readonly Grant[]): Promise<void>
   /** Revokes what those mints left and records them as failed. Only for mints that Vault can no longer be working on. */
   settle(unsettled: readonly Grant[]): Promise<void>
+  /** Compares every mount and role that belongs to the broker alone. Never rejects. */
+  all(): Promise<void>
 }
 
+/** How far Vault's clock may be from ours when a lease is matched with a grant by time. */
+const clockToleranceMs = 60_000
+
 export function createReconciler(deps: Deps): Reconciler {
-  async function strays({ target, name }: Reconcilable, unsettled: readonly Grant[]): Promise<readonly LeaseHandle[]> {
+  /** Leases that no grant accounts for. */
+  async function strays({ target }: Reconcilable, unsettled: readonly Grant[]): Promise<readonly LeaseHandle[]> {
     const listed = await deps.engine(target.engine).leases(target)
     await othersMinted(deps, target, new Set(unsettled.map(({ id }) => id)))
+    const wrapped = await deps.registry.find([`wrapped=${targetLabel(target)}`], { limit: 100_000 })
     const found: LeaseHandle[] = []
     for (const lease of listed) {
       const handle = lease.handle.reveal()
-      const known = await deps.registry.find([`lease=${deps.hashLease(handle)}`], { limit: 1 })
-      if (known.length === 0) found.push(handle)
+      if ((await deps.registry.find([`lease=${deps.hashLease(handle)}`], { limit: 1 })).length > 0) continue
+      const issuedAtMs = await lease.issuedAtMs()
+      // Gone since it was listed, by an end that we have recorded ourselves.
+      if (issuedAtMs === undefined) continue
+      if (!wrapped.some((grant) => mayBeOf(grant, issuedAtMs))) found.push(handle)
     }
-    // A lease behind a wrapping token is known to nobody but its holder, so it looks like a stray.
-    const live = await deps.registry.find([`credential=${name}`, 'live'], { limit: 10_000 })
-    const hidden = live.filter((grant) => grant.delivery === 'wrapped' && grant.status === 'active').length
-    return found.length > hidden ? found : []
+    return found
   }
 
   async function revokeStraysOf(source: Reconcilable, unsettled: readonly Grant[]): Promise<void> {
@@ -101,6 +108,15 @@ export function createReconciler(deps: Deps): Reconciler {
   }
 
   return {
+    async all() {
+      for (const source of deps.credentials().filter(({ exclusive }) => exclusive)) {
+        try {
+          await revokeStraysOf(source, [])
+        } catch (error) {
+          deps.log.error({ credential: source.name, error: messageOf(error) }, 'reconcile_failed')
+        }
+      }
+    },
     revokeStrays: (unsettled) => eachTarget(unsettled, async () => {}),
     settle: (unsettled) =>
       eachTarget(unsettled, async (grants) => {
@@ -117,6 +133,15 @@ export function createReconciler(deps: Deps): Reconciler {
       }),
   }
 }
+
+/**
+ * Whether a lease made at that moment may be the one behind a grant's wrapping token. Only the holder of that token knows
+ * the lease, so time is all there is to go by; in doubt the lease is spared, and ends with the grant's own token.
+ */
+const mayBeOf = (grant: Grant, leaseIssuedAtMs: number): boolean =>
+  grant.status !== 'ended' &&
+  leaseIssuedAtMs >= grant.openedAtMs - clockToleranceMs &&
+  leaseIssuedAtMs <= (grant.issuedAtMs ?? grant.openedAtMs + mintLostAfterMs) + clockToleranceMs
 
 /** A lease listed a moment ago may belong to a mint that is still on its way to the ledger: waits for those. */
 async function othersMinted(deps: Deps, target: MintTarget, except: ReadonlySet<string>): Promise<void> {

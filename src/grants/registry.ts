@@ -49,6 +49,7 @@ export function labelsOf(grant: Grant): readonly string[] {
   if (grant.status === 'ended') return [...labels, 'ended']
   if (grant.lease !== undefined) labels.push(`lease=${grant.lease.hash}`)
   if (grant.status === 'minting') labels.push(`minting=${targetLabel(grant.target)}`)
+  if (grant.delivery === 'wrapped') labels.push(`wrapped=${targetLabel(grant.target)}`)
   return [...labels, 'live', `live=${grant.workload}/${grant.purpose}`]
 }
 

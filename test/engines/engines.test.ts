@@ -178,11 +178,12 @@ describe('what Vault must allow', () => {
     expect(needs(engines, { engine: 'database' })).toEqual([
       'read database/creds/role',
       'update sys/leases/renew',
+      'update sys/leases/lookup',
       'update sys/leases/revoke',
       'list sys/leases/lookup/database/creds/role/',
       'sudo sys/leases/lookup/database/creds/role/',
     ])
-    expect(needs(engines, { engine: 'database' }, 'wrapped').slice(5)).toEqual([
+    expect(needs(engines, { engine: 'database' }, 'wrapped').slice(6)).toEqual([
       'update auth/token/create',
       'update auth/token/revoke-accessor',
     ])
@@ -192,7 +193,7 @@ describe('what Vault must allow', () => {
       'update pki/revoke',
     ])
     expect(needs(engines, { engine: 'pki', params: { no_store: true } }).length).toBe(2)
-    expect(new Set(needs(engines, { engine: 'pki', params: { generate_lease: true } })).size).toBe(8)
+    expect(new Set(needs(engines, { engine: 'pki', params: { generate_lease: true } })).size).toBe(9)
     expect(needs(engines, { engine: 'ssh' })).toEqual(['update ssh/sign/role'])
     expect(needs(engines, { engine: 'kv', mount: 'static', role: 'a/b' })).toEqual(['read static/data/a/b'])
     expect(engines.get('nonesuch')).toBeUndefined()

@@ -212,6 +212,27 @@ describe('ending a grant', () => {
     expect(stage.script.leases.size).toBe(1)
   })
 
+  test('reconciling revokes a lease that nobody accounts for and spares those of live grants', async () => {
+    const kept = await stage.issue()
+    stage.script.leases.add('database/creds/orders-ro/made-by-hand')
+    await stage.reconciler.all()
+    expect(stage.script.leases.size).toBe(1)
+    expect((await stage.registry.get(kept.grant.id))?.status).toBe('active')
+    expect(await last(ledger)).toMatchObject({ kind: 'grant.ended', cause: 'orphan', outcome: 'revoked' })
+  })
+
+  test('a lease that may be behind a wrapping token is spared while its grant lives, and a later stray is not', async () => {
+    const { grant } = await stage.issue()
+    await stage.registry.update(grant.id, (present) => ({ ...present, delivery: 'wrapped', lease: undefined }))
+    await stage.reconciler.all()
+    expect(stage.script.leases.size).toBe(1)
+    await clock.advance(300_000)
+    stage.script.madeAtMs.set('database/creds/orders-ro/1', grant.openedAtMs)
+    stage.script.leases.add('database/creds/orders-ro/made-by-hand')
+    await stage.reconciler.all()
+    expect([...stage.script.leases]).toEqual(['database/creds/orders-ro/1'])
+  })
+
   test('limits hold against callers who ask at once', async () => {
     const limits = { active: 3, perMinute: undefined }
     const asked = await Promise.allSettled(Array.from({ length: 10 }, () => stage.issue({ limits })))

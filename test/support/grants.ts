@@ -62,6 +62,8 @@ export function scriptedEngine(clock: FakeClock) {
   const script = {
     leases,
     revocations: 0,
+    /** When Vault made a lease, where it is not just now. */
+    madeAtMs: new Map<string, number>(),
     /** Thrown by the next calls of that verb, in order. */
     mintFaults: [] as Error[],
     revokeFaults: [] as Error[],
@@ -94,7 +96,11 @@ export function scriptedEngine(clock: FakeClock) {
       if (fault !== undefined) throw fault
       leases.delete(handle.type === 'certificate' ? handle.serial : handle.id)
     },
-    leases: async () => [...leases].map((id) => ({ handle: new Secret<LeaseHandle>({ type: 'lease', id }) })),
+    leases: async () =>
+      [...leases].map((id) => ({
+        handle: new Secret<LeaseHandle>({ type: 'lease', id }),
+        issuedAtMs: async () => (leases.has(id) ? (script.madeAtMs.get(id) ?? clock.now()) : undefined),
+      })),
     needs: () => [],
   }
   return { engine, script }
@@ -120,7 +126,16 @@ export function grantsStage(ledger: Ledger, clock: FakeClock, scripted = scripte
     clock,
     log: silentLog,
   })
-  const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, clock, log: silentLog })
+  const sweep = createSweep({
+    registry,
+    tasks,
+    approvals,
+    ender,
+    reconciler,
+    reconcileEveryMs: 300_000,
+    clock,
+    log: silentLog,
+  })
 
   async function intend(options: { task?: `tsk_${string}`; limits?: Access['limits'] } = {}): Promise<Grant> {
     const id: GrantId = newId('gr', clock.now())
