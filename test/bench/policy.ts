@@ -81,7 +81,8 @@ const at = (sorted: Float64Array, share: number): number =>
 
 const subjectOf = (i: number): string => `system:serviceaccount:ns-${i % 100}:svc-${i}`
 
-async function writeOrganisation(dir: string, workloads: number): Promise<void> {
+/** That many workloads in a folder, one file each, with what they refer to. */
+export async function writeOrganisation(dir: string, workloads: number): Promise<void> {
   const common = `kind: Issuer
 name: cluster-eu
 flavour: kubernetes
@@ -115,8 +116,8 @@ applies: { environment: prod }
 ttl: { max: 2h }
 deny: request.task == "" && workload.type == "agent"
 `
-  await writeFile(join(dir, 'common.yaml'), common)
-  await mkdir(join(dir, 'workloads'))
+  await writeFile(join(dir, 'organisation.yaml'), common)
+  await mkdir(join(dir, 'workloads'), { recursive: true })
   for (let i = 0; i < workloads; i++) await writeFile(join(dir, 'workloads', `svc-${i}.yaml`), workload(i))
 }
 
@@ -144,7 +145,3 @@ purposes:
     renewable: true
     review: { every: 90d, last: 2026-11-02, by: alice@payments }
 `
-
-if (import.meta.main) {
-  for (const workloads of [10, 10_000]) process.stdout.write(`${JSON.stringify(await measurePolicy(workloads))}\n`)
-}

@@ -1,0 +1,139 @@
+import type { BrokerFigures } from './broker.ts'
+import type { IssuanceCell } from './issuance.ts'
+import type { LedgerFigures } from './ledger.ts'
+import type { PolicyFigures } from './policy.ts'
+import type { ReloadFigures } from './reload.ts'
+import type { EngineName } from './world.ts'
+
+/** One promise and what was measured. */
+export interface Row {
+  readonly what: string
+  readonly target: string
+  readonly figure: string
+  readonly met: boolean
+}
+
+/** Everything one run measured; parts that were not asked for, or could not run, are absent. */
+export interface Measured {
+  readonly issuance?: readonly IssuanceCell[]
+  readonly broker?: BrokerFigures
+  readonly policy?: { readonly few: PolicyFigures; readonly many: PolicyFigures }
+  readonly reload?: ReloadFigures
+  readonly ledger?: LedgerFigures
+  readonly grants?: { readonly readyMs: number; readonly rssMb: number }
+}
+
+const p50Targets: Readonly<Record<EngineName, number>> = { kv: 0.6, ssh: 0.5, pki: 0.8, database: 0.8 }
+const throughputTargets: Readonly<Record<EngineName, number>> = { kv: 3, ssh: 3, pki: 2.2, database: 1.2 }
+const p99Target = 0.6
+const bareTarget = 0.85
+
+const atMost = (what: string, target: number, value: number, unit: string, digits = 2): Row => ({
+  what,
+  target: `≤ ${grouped(target)}${unit}`,
+  figure: `${value.toFixed(digits)}${unit}`,
+  met: value <= target,
+})
+const atLeast = (what: string, target: number, value: number, digits = 2): Row => ({
+  what,
+  target: `≥ ${grouped(target)}`,
+  figure: digits === 0 ? grouped(Math.round(value)) : value.toFixed(digits),
+  met: value >= target,
+})
+const grouped = (value: number): string => value.toLocaleString('en-US')
+
+/** Every promise that the run could look at, in the order of the documentation. */
+export function rowsOf({ issuance = [], broker, policy, reload, ledger, grants }: Measured): readonly Row[] {
+  const rows: Row[] = issuance.flatMap(issuanceRows)
+  if (broker !== undefined) {
+    const { refusals, readyMs, idleMb } = broker
+    rows.push(atMost('refusal of a known workload, entry durable, p50', 1, refusals.known.p50Ms, ' ms'))
+    rows.push(atMost('refusal of a stranger, p50', 1, refusals.stranger.p50Ms, ' ms'))
+    rows.push(atMost('`serve` ready', 1000, readyMs, ' ms', 0))
+    rows.push(atMost('resident memory, idle', 150, idleMb, ' MiB', 0))
+  }
+  if (grants !== undefined) rows.push(atMost('resident memory, 100,000 live grants', 400, grants.rssMb, ' MiB', 0))
+  if (policy !== undefined) {
+    const { few, many } = policy
+    rows.push(atMost('`decide` with 10 workloads, p50', 20, few.decideP50Us, ' µs', 1))
+    rows.push(atMost('`decide` with 10,000 workloads, p50', 20, many.decideP50Us, ' µs', 1))
+    rows.push(atMost('load 10,000 workloads', 3, many.loadMs / 1000, ' s'))
+  }
+  if (reload !== undefined) {
+    const delay = Math.max(0, reload.longestMs - reload.p50Ms)
+    rows.push(atMost('longest delay of a request while 10,000 workloads are reloaded', 50, delay, ' ms', 0))
+  }
+  if (ledger !== undefined)
+    rows.push(atLeast('durable ledger entries a second, 64 at once', 20_000, ledger.perSecond, 0))
+  return rows
+}
+
+function issuanceRows({ engine, atOnce, toStraight, toBare }: IssuanceCell): Row[] {
+  const name = `${engine}, ${atOnce} at once:`
+  const straight =
+    atOnce === 1
+      ? atMost(`${name} p50 ÷ straight`, p50Targets[engine], toStraight.p50, '')
+      : atLeast(`${name} throughput ÷ straight`, throughputTargets[engine], toStraight.perSecond)
+  return [
+    straight,
+    atMost(`${name} p99 ÷ straight`, p99Target, toStraight.p99, ''),
+    atLeast(`${name} throughput ÷ bare path`, bareTarget, toBare.perSecond),
+  ]
+}
+
+/** The promises as a table for people. */
+export const promisesTable = (rows: readonly Row[]): string =>
+  table(
+    ['what', 'target', 'measured', ''],
+    rows.map(({ what, target, figure, met }) => [what, target, figure, met ? 'met' : '**missed**']),
+  )
+
+/** The absolute figures behind the ratios. */
+export const issuanceTable = (cells: readonly IssuanceCell[]): string =>
+  table(
+    ['engine', 'at once', 'variant', 'p50 ms', 'p99 ms', 'per second', 'calls'],
+    cells.flatMap(({ engine, atOnce, figures }) =>
+      Object.entries(figures).map(([variant, { p50Ms, p99Ms, perSecond, count }]) => [
+        engine,
+        String(atOnce),
+        variant,
+        p50Ms.toFixed(2),
+        p99Ms.toFixed(1),
+        perSecond.toFixed(0),
+        grouped(count),
+      ]),
+    ),
+  )
+
+/** What has no target and explains the figures that have. */
+export function otherLines({ broker, policy, reload, ledger, grants }: Measured): readonly string[] {
+  const lines: string[] = []
+  if (ledger !== undefined) {
+    lines.push(`write and fdatasync of 800 bytes on this disk, none of our code: ${ledger.syncMs.toFixed(2)} ms p50`)
+    lines.push(`ledger append, 64 at once: p99 ${ledger.p99Ms.toFixed(1)} ms`)
+  }
+  if (broker !== undefined) {
+    const { known, stranger } = broker.refusals
+    lines.push(`refusal p99: known workload ${known.p99Ms.toFixed(2)} ms, stranger ${stranger.p99Ms.toFixed(2)} ms`)
+  }
+  if (policy !== undefined) {
+    const { few, many } = policy
+    lines.push(`\`decide\` p99: ${few.decideP99Us} µs with 10 workloads, ${many.decideP99Us} µs with 10,000`)
+    lines.push(`loading 10,000 workloads holds up the event loop for at most ${many.stallMs} ms at a time`)
+  }
+  if (reload !== undefined) {
+    lines.push(
+      `reload of 10,000 workloads: ${reload.seconds.toFixed(1)} s; requests meanwhile ${reload.p50Ms.toFixed(2)} ms p50, ` +
+        `${reload.longestMs.toFixed(0)} ms at most (${reload.longestBeforeMs.toFixed(0)} ms in the second before)`,
+    )
+  }
+  if (grants !== undefined) {
+    lines.push(`\`serve\` ready over a ledger of 100,000 live grants: ${(grants.readyMs / 1000).toFixed(1)} s`)
+  }
+  return lines
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+}
