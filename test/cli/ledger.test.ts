@@ -1,0 +1,212 @@
+import { copyFile, readFile, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { systemClock } from '../../src/base/clock.ts'
+import type { Io } from '../../src/cli/command.ts'
+import { main } from '../../src/cli/main.ts'
+import { readEnvironment } from '../../src/config/environment.ts'
+import { eventually } from '../support/child.ts'
+import { grantOf, intentEntry, issuedEntry, loadedEntry, numberedEntry } from '../support/entries.ts'
+import { openTestLedger, segmentFile, testKey, withFolder } from '../support/ledger.ts'
+
+interface Terminal {
+  readonly io: Io
+  readonly out: () => string
+  readonly err: () => string
+  readonly signal: () => void
+}
+
+function terminal(env: Record<string, string> = {}): Terminal {
+  let [out, err] = ['', '']
+  let onSignal = (): void => {}
+  return {
+    out: () => out,
+    err: () => err,
+    signal: () => onSignal(),
+    io: {
+      stdout: (text) => {
+        out += text
+      },
+      stderr: (text) => {
+        err += text
+      },
+      readStdin: () => Promise.resolve(''),
+      ask: () => Promise.resolve(undefined),
+      isTty: { stdin: false, stdout: false, stderr: false },
+      environment: readEnvironment(env),
+      clock: systemClock,
+      onSignal(_, handler) {
+        onSignal = () => handler('SIGINT')
+        return () => {}
+      },
+    },
+  }
+}
+
+async function writ(...args: string[]): Promise<{ status: number; out: string; err: string }> {
+  const { io, out, err } = terminal()
+  const status = await main(args, io)
+  return { status, out: out(), err: err() }
+}
+
+const withLedger = (use: (dir: string) => Promise<void>): Promise<void> =>
+  withFolder(async (folder) => {
+    const dir = join(folder, 'ledger')
+    const ledger = await openTestLedger(dir)
+    for (const body of [loadedEntry, intentEntry(1), issuedEntry(1), numberedEntry(3)]) await ledger.append(body)
+    await ledger.close()
+    await use(dir)
+  })
+
+const flip = async (file: string, offset: number): Promise<void> => {
+  const bytes = await readFile(file)
+  bytes[offset] = (bytes[offset] ?? 0) ^ 1
+  await writeFile(file, bytes)
+}
+
+describe('writ ledger verify', () => {
+  it('exits 0 for a whole ledger and says what was verified', () =>
+    withLedger(async (dir) => {
+      const { status, out } = await writ('ledger', 'verify', dir, '--vkey', testKey.vkey)
+      expect(status).toBe(0)
+      expect(out).toMatch(/entries +4 read and checked/)
+      expect(out).toMatch(/checkpoint +over 4 entries, root [0-9a-f]{64}/)
+      expect(out.trimEnd().endsWith('\nverified')).toBe(true)
+    }))
+
+  it('exits 6 for an altered one, and names entry, file and offset', () =>
+    withLedger(async (dir) => {
+      await flip(segmentFile(dir), 800)
+      const { status, out } = await writ('ledger', 'verify', dir, '--vkey', testKey.vkey)
+      expect(status).toBe(6)
+      expect(out).toMatch(/PROBLEM +segment: entry 1 is damaged.*\(segments\/0{20}\.log, offset \d+\)/)
+      const json = await writ('ledger', 'verify', dir, '--vkey', testKey.vkey, '--json')
+      expect(json.status).toBe(6)
+      expect(JSON.parse(json.out)).toMatchObject({ ok: false, problems: [{ rule: 'segment', index: 1 }, {}] })
+    }))
+
+  it('exits 6 when the record no longer extends a saved checkpoint', () =>
+    withLedger(async (dir) =>
+      withLedger(async (other) => {
+        const saved = join(dir, 'saved.txt')
+        await copyFile(join(dir, 'checkpoint'), saved)
+        expect((await writ('ledger', 'verify', dir, '--vkey', testKey.vkey, '--since', saved)).status).toBe(0)
+        const ledger = await openTestLedger(dir)
+        await ledger.append(numberedEntry(4))
+        await ledger.close()
+        await copyFile(join(dir, 'checkpoint'), saved)
+        expect((await writ('ledger', 'verify', other, '--vkey', testKey.vkey, '--since', saved)).status).toBe(6)
+      }),
+    ))
+
+  it.each([
+    ['no key', [], 2],
+    ['a key that is none', ['--vkey', 'k'], 2],
+    ['a saved checkpoint that is not there', ['--vkey', testKey.vkey, '--since', '/none/there'], 1],
+  ])('with %s exits %s', (_, args, status) =>
+    withLedger(async (dir) => {
+      const result = await writ('ledger', 'verify', dir, ...args)
+      expect(result).toMatchObject({ status, out: '' })
+      expect(result.err).not.toBe('')
+    }),
+  )
+
+  it('exits 1 for a folder that is not there, 2 for a URL, 6 for a folder without a ledger', () =>
+    withFolder(async (dir) => {
+      expect((await writ('ledger', 'verify', join(dir, 'none'), '--vkey', testKey.vkey)).status).toBe(1)
+      expect((await writ('ledger', 'verify', 'https://writ.test/log', '--vkey', testKey.vkey)).status).toBe(2)
+      expect((await writ('ledger', 'verify', dir, '--vkey', testKey.vkey)).status).toBe(6)
+    }))
+})
+
+describe('writ ledger tail', () => {
+  it('shows the newest entries, filtered, as lines or as JSON lines', () =>
+    withLedger(async (dir) => {
+      const { status, out } = await writ('ledger', 'tail', dir, '-n', '2')
+      expect(status).toBe(0)
+      expect(out.trimEnd().split('\n')).toEqual([
+        expect.stringMatching(/^ +2 {2}\S+Z {2}grant\.issued +broker issue .*grant=gr_0+1$/),
+        expect.stringMatching(/^ +3 {2}\S+Z {2}config\.changed +broker test +setting=n3$/),
+      ])
+      const json = await writ('ledger', 'tail', dir, '--grant', grantOf(1), '--json')
+      const kinds = json.out
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line).entry.kind)
+      expect(kinds).toEqual(['grant.intent', 'grant.issued'])
+    }))
+
+  it('makes text of others harmless', () =>
+    withFolder(async (dir) => {
+      const ledger = await openTestLedger(dir)
+      await ledger.append({ ...numberedEntry(1), workload: '\u001b[2Jx\u202ey\nz' })
+      await ledger.close()
+      const { out } = await writ('ledger', 'tail', dir)
+      expect(out).toContain('\\u{1b}[2Jx\\u{202e}y\\u{a}z')
+    }))
+
+  it('follows a ledger that is being written, over new segments, until a signal', () =>
+    withFolder(async (dir) => {
+      const ledger = await openTestLedger(dir, { segmentBytes: 500 })
+      await ledger.append(numberedEntry(0))
+      const { io, out, signal } = terminal()
+      const tailing = main(['ledger', 'tail', dir, '-f', '--json'], io)
+      const indexes = (): number[] =>
+        out()
+          .split('\n')
+          .slice(0, -1)
+          .map((line) => JSON.parse(line).index)
+      await eventually(async () => indexes().length === 1 || undefined, 'the first entry')
+      for (let n = 1; n < 8; n++) await ledger.append(numberedEntry(n))
+      await eventually(async () => indexes().length === 8 || undefined, 'the entries that came later')
+      signal()
+      expect(await tailing).toBe(0)
+      expect(indexes()).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+      await ledger.close()
+    }))
+
+  it('asks a broker when no folder is given, page by page', async () => {
+    const asked: string[] = []
+    const server = createServer((request, response) => {
+      asked.push(`${request.headers.authorization} ${request.url}`)
+      const after = new URL(request.url ?? '', 'http://x').searchParams.get('after')
+      const entries = after === null ? [{ index: 7, leaf_hash: 'ab', entry: { kind: 'broker.started' } }] : []
+      response.setHeader('content-type', 'application/json').end(JSON.stringify({ entries, next: null }))
+    }).listen(0, '127.0.0.1')
+    await new Promise((resolve) => server.once('listening', resolve))
+    const address = server.address()
+    const port = typeof address === 'object' ? address?.port : 0
+    const { io, out } = terminal({ WRIT_URL: `http://127.0.0.1:${port}`, WRIT_TOKEN: 'tok' })
+    expect(await main(['ledger', 'tail', '--kind', 'broker.started', '--json'], io)).toBe(0)
+    server.close()
+    expect(JSON.parse(out())).toEqual({ index: 7, leaf_hash: 'ab', entry: { kind: 'broker.started' } })
+    expect(asked).toEqual([
+      'Bearer tok /v1/ledger/entries?kind=broker.started&limit=1000',
+      'Bearer tok /v1/ledger/entries?kind=broker.started&limit=1000&after=7',
+    ])
+  })
+})
+
+describe('writ ledger keygen', () => {
+  it('makes a key of mode 0600 once, and prints the same verifier key ever after', () =>
+    withFolder(async (dir) => {
+      const out = join(dir, 'ledger.key')
+      const made = await writ('ledger', 'keygen', '--origin', 'writ.test/l', '--out', out, '--json')
+      expect(JSON.parse(made.out)).toMatchObject({ origin: 'writ.test/l', created: true })
+      expect((await stat(out)).mode & 0o777).toBe(0o600)
+      const again = await writ('ledger', 'keygen', '--origin', 'writ.test/l', '--out', out)
+      expect(again.out.trim()).toBe(JSON.parse(made.out).vkey)
+      expect(made.out + made.err + again.out + again.err).not.toContain((await readFile(out, 'utf8')).trim())
+      const other = await writ('ledger', 'keygen', '--origin', 'other.test/l', '--out', out)
+      expect(other).toMatchObject({ status: 1, out: '' })
+      expect((await writ('ledger', 'keygen', '--origin', 'a b', '--out', out)).status).toBe(2)
+      expect((await writ('ledger', 'keygen', '--origin', 'a')).status).toBe(2)
+    }))
+
+  it('without a verb says which there are', async () => {
+    const { status, err } = await writ('ledger')
+    expect(status).toBe(2)
+    expect(err).toContain('verify, tail, keygen')
+  })
+})
