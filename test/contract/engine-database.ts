@@ -87,6 +87,21 @@ export function databaseContract(use: () => ContractWorld): void {
       expect(await listed()).not.toContain(JSON.stringify(handleOf(minted)))
     })
 
+    test('a listed lease says when Vault made it, and nothing once it is gone', async () => {
+      const { engine, mint, order } = use()
+      const beforeMs = Date.now()
+      const minted = await mint(order(ordersRo))
+      const target = order(ordersRo).target
+      const found = (await engine('database').leases(target)).find(
+        ({ handle }) => JSON.stringify(handle.reveal()) === JSON.stringify(handleOf(minted)),
+      )
+      // Vault may run by seconds.
+      expect(await found?.issuedAtMs()).toBeGreaterThanOrEqual(beforeMs - 1_000)
+      expect(await found?.issuedAtMs()).toBeLessThanOrEqual(Date.now() + 1_000)
+      await engine('database').revoke(handleOf(minted))
+      expect(await found?.issuedAtMs()).toBeUndefined()
+    })
+
     test('a role without leases lists none', async () => {
       const { engine, order } = use()
       const { engine: kind, mount, credential, params } = order(ordersRo).target
