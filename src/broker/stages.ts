@@ -117,7 +117,7 @@ export function createStages(deps: BrokerDeps): Stages {
         role: access.target.role,
         delivery: access.delivery,
         ttl: access.ttlSeconds,
-        ceilings: access.ceilings.map(({ name, seconds }) => ({ name, seconds: Math.floor(seconds) })),
+        ceilings: [...access.ceilings],
         data: [...access.data],
         sensitivity: access.sensitivity,
         reason: grant.reason === '' ? undefined : bounded(grant.reason),
@@ -181,7 +181,7 @@ export function createStages(deps: BrokerDeps): Stages {
         ...by,
         kind: 'grant.renewed',
         expires: timeText(Math.min(expiresAtMs, endMs)),
-        ceilings: access.ceilings.map(({ name, seconds }) => ({ name, seconds: Math.floor(seconds) })),
+        ceilings: [...access.ceilings],
       })
       if (moved.status !== 'active') return refuse('state_conflict', 'grant.status', 'it was ended meanwhile')
       return ok(renewed(moved, cappedBy))

@@ -106,6 +106,10 @@ const kinds = [
   z.strictObject({
     ...common,
     kind: z.literal('grant.issued'),
+    /** As in the intent, so that one entry answers who held what and what it reached. */
+    data: z.array(name).max(100),
+    sensitivity: z.enum(['low', 'medium', 'high']),
+    ceilings: z.array(ceiling).max(16),
     lease: lease.optional(),
     ids: z.array(publicId).max(8),
     expires: time.optional(),

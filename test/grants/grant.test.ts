@@ -26,6 +26,9 @@ const intent: Extract<GrantEntry, { kind: 'grant.intent' }> = {
 const issued: GrantEntry = {
   ...about,
   kind: 'grant.issued',
+  data: ['orders'],
+  sensitivity: 'medium',
+  ceilings: [],
   lease: { hash: 'a'.repeat(64), sealed: 'sealed' },
   ids: [{ type: 'database_user', value: 'v-user' }],
   expires: new Date(startMs + 900_000).toISOString(),

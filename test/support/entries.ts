@@ -37,6 +37,9 @@ export const intentEntry = (n: number): EntryBody => ({
 /** What is recorded once Vault has answered. */
 export const issuedEntry = (n: number): EntryBody => ({
   kind: 'grant.issued',
+  data: ['orders'],
+  sensitivity: 'medium',
+  ceilings: [],
   actor: { type: 'broker', reason: 'issue' },
   workload: 'checkout',
   owner: 'payments',
