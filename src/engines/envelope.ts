@@ -28,7 +28,6 @@ export const envelopeSchema = z.object({
 /** A parsed answer of Vault. May hold secrets: it never goes into a message, a log or a span. */
 export type VaultResponse = z.infer<typeof envelopeSchema>
 export type WrapInfo = z.infer<typeof wrapInfo>
-export type VaultAuth = z.infer<typeof auth>
 
 /** What `GET sys/health` says. `enterprise` is told by HashiCorp Vault only. */
 export const healthSchema = z.object({

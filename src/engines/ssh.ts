@@ -106,7 +106,7 @@ const publicKeyLine =
  * the key as it was understood, not the text as it came.
  * @throws BrokerFault `request_invalid`
  */
-export function parsePublicKey(text: string | undefined): string {
+function parsePublicKey(text: string | undefined): string {
   const invalid = (why: string): BrokerFault => new BrokerFault('request_invalid', `params.public_key ${why}`)
   if (text === undefined) throw invalid('is missing: send the public key to be signed')
   if (text.length > maxKeyText) throw invalid(`is longer than ${maxKeyText} characters`)

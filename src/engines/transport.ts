@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../base/clock.ts'
 import type { FaultKind } from './faults.ts'
 
 /** One HTTP exchange as node-vault describes it (the shape of the `request-promise` package), and our own additions. */
-export interface TransportCall {
+interface TransportCall {
   readonly uri: string
   readonly method: string
   readonly headers: Record<string, string>
@@ -14,7 +14,7 @@ export interface TransportCall {
 }
 
 /** What node-vault reads of an answer. Bodies of refusals are reduced to their error texts and the retry hint. */
-export interface TransportAnswer {
+interface TransportAnswer {
   readonly statusCode: number
   readonly body: unknown
   readonly request: { readonly path: string }

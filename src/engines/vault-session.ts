@@ -20,7 +20,7 @@ export interface CallOptions {
   readonly mints?: boolean
 }
 
-export interface VaultHealth {
+interface VaultHealth {
   readonly reachable: boolean
   readonly sealed: boolean
   readonly standby: boolean

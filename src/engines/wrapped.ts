@@ -13,9 +13,9 @@ export const defaultWrapPolicy = 'writ-wrapped'
 const longestWrapSeconds = 300
 
 /** The call that mints, under whatever options the delivery adds. */
-export type MintCall = (options: CallOptions) => Promise<{ readonly wrap_info?: WrapInfo | null | undefined }>
+type MintCall = (options: CallOptions) => Promise<{ readonly wrap_info?: WrapInfo | null | undefined }>
 
-export interface WrappedMint {
+interface WrappedMint {
   readonly order: MintOrder
   readonly call: MintCall
   /** Identifiers the broker knows because it chose them. */

@@ -29,7 +29,7 @@ export async function setUpVault(root: VaultApi, postgres: TestPostgres): Promis
 }
 
 /** The `database` mount: a role with fast revocation, and one whose revocation always fails in PostgreSQL. */
-export async function setUpDatabase(api: VaultApi, postgres: TestPostgres): Promise<void> {
+async function setUpDatabase(api: VaultApi, postgres: TestPostgres): Promise<void> {
   const { host, pathname } = new URL(postgres.url)
   await api('POST', 'sys/mounts/database', { type: 'database' })
   await api('POST', 'database/config/orders', {
