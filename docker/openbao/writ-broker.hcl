@@ -15,16 +15,16 @@ path "ssh/sign/deploy-staging" { capabilities = ["update"] }
 
 path "secret/data/vendor/reporting" { capabilities = ["read"] }
 
-# Renew and end leases; the lease id travels in the body.
+# Renew, end and look at leases; the lease id travels in the body.
 path "sys/leases/renew"  { capabilities = ["update"] }
 path "sys/leases/revoke" { capabilities = ["update"] }
+path "sys/leases/lookup" { capabilities = ["update"] }
 
 # Find leases that are not in the ledger after a crash.
 path "sys/leases/lookup/database/creds/orders-ro/"         { capabilities = ["list", "sudo"] }
 path "sys/leases/lookup/database/creds/orders-rw/"         { capabilities = ["list", "sudo"] }
 path "sys/leases/lookup/database/creds/orders-rw-staging/" { capabilities = ["list", "sudo"] }
 path "sys/leases/lookup/database/creds/reports-ro/"        { capabilities = ["list", "sudo"] }
-path "sys/leases/lookup"                                   { capabilities = ["update"] }
 
 # Wrapped delivery: a child token for each grant, and its end.
 path "auth/token/create"          { capabilities = ["update"] }

@@ -57,6 +57,8 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   }
   const port = portOf(values.port)
   const policiesDir = policiesFolder(values.policies)
+  // One that a killed run left behind would tell whoever waits for it the wrong place.
+  if (values['ready-file'] !== undefined) await rm(values['ready-file'], { force: true })
   const stop = stopSignal(io)
   const log = createLog({ level: 'warn' })
   let stack: DevStack | undefined

@@ -1,13 +1,10 @@
 import type { Config } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
 import type { PolicySet } from '../../policy/compile.ts'
-import { loadPolicies, problemText } from '../../policy/load.ts'
+import type { LoadResult, problemText } from '../../policy/load.ts'
 import { type Command, exit, type Io, writeJson } from '../command.ts'
-import { checkFiles } from '../doctor/files.ts'
 import { bad, doubtful, type Finding, good } from '../doctor/finding.ts'
 import { isHealthy } from '../doctor/health.ts'
-import { checkIssuers } from '../doctor/issuers.ts'
-import { checkVault } from '../doctor/vault.ts'
 import { requireConfig } from '../load-config.ts'
 import { parseOptions } from '../options.ts'
 import { printable } from '../terminal.ts'
@@ -66,22 +63,26 @@ async function examine(file: string | undefined, io: Io, tell: (findings: readon
   const { config, warnings } = loaded.value
   tell([good('configuration', `${config.url} on ${config.listen.host}:${config.listen.port}`)])
   tell(warnings.map((warning) => doubtful('configuration', warning, 'correct or remove it')))
+  // The stages are loaded only here: `--health` runs every few seconds and must stay light.
+  const { loadPolicies, problemText } = await import('../../policy/load.ts')
   const policies = await loadPolicies(config.policies)
-  tell(policyFindings(policies, config))
+  tell(policyFindings(policies, problemText, config))
+  const { checkFiles } = await import('../doctor/files.ts')
   tell(checkFiles(config, io.clock.now()))
   const set = policies.ok ? policies.set : undefined
+  const { checkVault } = await import('../doctor/vault.ts')
   tell(await checkVault(config, set, io.clock))
+  const { checkIssuers } = await import('../doctor/issuers.ts')
   if (set !== undefined) tell(await checkIssuers(config, set, io.clock))
 }
 
-function policyFindings(loaded: Awaited<ReturnType<typeof loadPolicies>>, { policies }: Config): Finding[] {
+function policyFindings(loaded: LoadResult, text: typeof problemText, { policies }: Config): Finding[] {
   const check = 'policies'
-  if (!loaded.ok)
-    return loaded.problems.map((problem) => bad(check, problemText(problem), 'writ policy check says more'))
+  if (!loaded.ok) return loaded.problems.map((problem) => bad(check, text(problem), 'writ policy check says more'))
   const { workloadCount, warnings }: PolicySet = loaded.set
   return [
     good(check, `${policies}: ${workloadCount} workloads`),
-    ...warnings.map((warning) => doubtful(check, problemText(warning), 'writ policy check says more')),
+    ...warnings.map((warning) => doubtful(check, text(warning), 'writ policy check says more')),
   ]
 }
 

@@ -117,13 +117,13 @@ const recordOf = (value: unknown): Readonly<Record<string, unknown>> =>
 function brokerSource(client: BrokerClient, filter: Readonly<Record<string, string>>): Source {
   let after: number | undefined
   return async () => {
-    const page = await client.entries({
-      ...filter,
-      limit: '1000',
-      ...(after !== undefined && { after: String(after) }),
-    })
-    after = page.entries.at(-1)?.index ?? after
-    return page.entries
+    for (;;) {
+      const from = after === undefined ? {} : { after: String(after) }
+      const { entries, next } = await client.entries({ ...filter, limit: '1000', ...from })
+      after = next ?? entries.at(-1)?.index ?? after
+      // A page without a match may still say where to look on.
+      if (entries.length > 0 || next === null) return entries
+    }
   }
 }
 
