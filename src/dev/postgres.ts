@@ -1,6 +1,19 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chmod, chown, cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  chown,
+  cp,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readlink,
+  rm,
+  rmdir,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -175,19 +188,51 @@ async function stopLeftOver(cluster: string, binaries: Binaries, runAs: RunAs | 
   await run(binaries.pg_ctl, ['stop', '-D', cluster, '-m', 'fast', '-w'], { cwd: '/', ...runAs }).catch(() => {})
 }
 
-/** Where the cluster lies: in `dataDir`, or in the temporary folder where the user it runs as cannot reach that. */
-async function prepareFolders(
-  dataDir: string,
-  runAs: RunAs | undefined,
-): Promise<{ home: string; temporary: boolean }> {
+/** A folder that this user can reach, where the folders above the wished one are closed to it. */
+async function elsewhere(runAs: RunAs): Promise<string> {
+  for (const parent of new Set([tmpdir(), '/tmp', '/var/tmp'])) {
+    if (!(await canReach(parent, runAs, '-x'))) continue
+    const folder = await mkdtemp(join(parent, 'writ-postgres-data-'))
+    await chown(folder, runAs.uid ?? -1, runAs.gid ?? -1)
+    return folder
+  }
+  throw new PostgresUnavailable('PostgreSQL does not run as root, and the user it would run as can reach no folder.')
+}
+
+const linkTarget = (path: string): Promise<string | undefined> => readlink(path).catch(() => undefined)
+
+/**
+ * Where the cluster lies: `dataDir/postgres`; or, when that is closed to the user it runs as (a data folder below `/root`),
+ * a folder of its own that `dataDir/postgres` is then a link to, so that it is found again.
+ */
+async function prepareHome(dataDir: string, runAs: RunAs | undefined): Promise<string> {
   const home = resolve(dataDir, 'postgres')
+  const target = await linkTarget(home)
+  if (target !== undefined) {
+    if (await exists(target)) return target
+    await rm(home)
+  }
   await mkdir(home, { recursive: true, mode: 0o700 })
-  if (runAs?.uid === undefined || runAs.gid === undefined) return { home, temporary: false }
+  if (runAs?.uid === undefined || runAs.gid === undefined) return home
   await chown(home, runAs.uid, runAs.gid)
-  if (await canReach(home, runAs, '-w')) return { home, temporary: false }
-  const temporary = await mkdtemp(join(tmpdir(), 'writ-postgres-data-'))
-  await chown(temporary, runAs.uid, runAs.gid)
-  return { home: temporary, temporary: true }
+  if (await canReach(home, runAs, '-w')) return home
+  const other = await elsewhere(runAs)
+  try {
+    // Fails where a cluster lies in it already, which must not be hidden by a link.
+    await rmdir(home)
+  } catch (cause) {
+    await rm(other, { recursive: true, force: true })
+    const message = `PostgreSQL does not run as root, and the user it would run as cannot reach ${home}.`
+    throw new PostgresUnavailable(message, { cause })
+  }
+  await symlink(other, home)
+  return other
+}
+
+/** Removes the cluster of a data folder that is about to be removed, wherever it lies. */
+export async function removeDevPostgres(dataDir: string): Promise<void> {
+  const target = await linkTarget(resolve(dataDir, 'postgres'))
+  if (target !== undefined) await rm(target, { recursive: true, force: true })
 }
 
 /**
@@ -198,13 +243,12 @@ async function prepareFolders(
 export async function startDevPostgres(options: { dataDir: string }): Promise<DevPostgres> {
   const [found, runAs] = await Promise.all([findBinaries(), unprivileged()])
   const binaries = await reachableBinaries(found, runAs)
-  const { home, temporary } = await prepareFolders(options.dataDir, runAs)
+  const home = await prepareHome(options.dataDir, runAs)
   const cluster = join(home, 'cluster')
   const secretFile = join(home, 'password')
   const logFile = join(home, 'postgres.log')
   const cleanUp = async (): Promise<void> => {
     if (binaries.copied !== undefined) await rm(binaries.copied, { recursive: true, force: true })
-    if (temporary) await rm(home, { recursive: true, force: true })
   }
 
   try {

@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { type Clock, systemClock } from '../base/clock.ts'
@@ -8,7 +8,7 @@ import type { Secret } from '../base/secret.ts'
 import type { PolicySet } from '../policy/compile.ts'
 import { loadPolicies, problemText } from '../policy/load.ts'
 import { type DevIssuer, startDevIssuer } from './issuer.ts'
-import { startDevPostgres } from './postgres.ts'
+import { removeDevPostgres, startDevPostgres } from './postgres.ts'
 import { fillDatabase } from './sample-data.ts'
 import { setUpVault } from './setup.ts'
 import { startDevVault } from './vault/server.ts'
@@ -91,12 +91,33 @@ async function lockFolder(dataDir: string): Promise<() => Promise<void>> {
   throw new StackRefused(`the data folder ${dataDir} is being taken by another writ dev`)
 }
 
+const temporaryPrefix = 'writ-dev-'
+
+/** Removes the temporary folders of runs that were killed, which could not do it themselves. */
+async function removeAbandoned(): Promise<void> {
+  const names = await readdir(tmpdir()).catch(() => [])
+  for (const name of names.filter((candidate) => candidate.startsWith(temporaryPrefix))) {
+    const dir = join(tmpdir(), name)
+    const pid = Number((await readFile(join(dir, 'dev.pid'), 'utf8').catch(() => '')).trim())
+    const owner = await stat(dir).catch(() => undefined)
+    if (!Number.isInteger(pid) || pid <= 0 || isAlive(pid) || owner?.uid !== process.getuid?.()) continue
+    await removeDevPostgres(dir)
+    await rm(dir, { recursive: true, force: true })
+  }
+}
+
 async function openFolder(dataDir: string | undefined): Promise<{ dir: string; close: () => Promise<void> }> {
   if (dataDir === undefined) {
-    const dir = await mkdtemp(join(tmpdir(), 'writ-dev-'))
+    await removeAbandoned()
+    const dir = await mkdtemp(join(tmpdir(), temporaryPrefix))
     // PostgreSQL may run as another user, who must be able to walk through; what is inside is closed by itself.
     await chmod(dir, 0o711)
-    return { dir, close: () => rm(dir, { recursive: true, force: true }) }
+    await lockFolder(dir)
+    const close = async (): Promise<void> => {
+      await removeDevPostgres(dir)
+      await rm(dir, { recursive: true, force: true })
+    }
+    return { dir, close }
   }
   const dir = resolve(dataDir)
   try {
