@@ -15,12 +15,12 @@ export async function freePort(): Promise<number> {
 
 /**
  * Ends process `pid` as soon as this process is gone, however it went (SIGKILL included): a shell reads from a pipe that
- * only we hold open. Its temporary folder goes with it. Returns what takes the guard off again.
+ * only we hold open. Its temporary `folder`, if given, goes with it. Returns what takes the guard off again.
  */
-export function guard(pid: number, signal: 'INT' | 'KILL', folder: string): () => void {
+export function guard(pid: number, signal: 'TERM' | 'INT' | 'KILL' = 'TERM', folder?: string): () => void {
   const gone = `while kill -0 ${pid} 2>/dev/null; do sleep 0.1; done`
-  const script = `cat >/dev/null; kill -${signal} ${pid} 2>/dev/null; ${gone}; rm -rf "$1"`
-  const shell: ChildProcess = spawn('sh', ['-c', script, 'guard', folder], {
+  const script = `cat >/dev/null; kill -${signal} ${pid} 2>/dev/null${folder === undefined ? '' : `; ${gone}; rm -rf "$1"`}`
+  const shell: ChildProcess = spawn('sh', ['-c', script, 'guard', folder ?? ''], {
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,
   })
