@@ -160,7 +160,8 @@ async function vaultAuthOf(auth: Config['vault']['auth']): Promise<VaultAuthMeth
     return { method: 'token', token: 'token' in auth ? auth.token : new Secret(await text(auth.tokenFile)) }
   }
   const { roleIdFile, secretIdFile, mount } = auth
-  return { method: 'approle', roleId: await text(roleIdFile), secretId: new Secret(await text(secretIdFile)), mount }
+  const ids = async () => ({ roleId: await text(roleIdFile), secretId: new Secret(await text(secretIdFile)) })
+  return { method: 'approle', ids, mount }
 }
 
 /** Each set that is loaded or refused is on record before it decides anything. */

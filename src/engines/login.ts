@@ -8,7 +8,13 @@ import { VaultFault } from './faults.ts'
 /** How the broker proves itself to Vault. */
 export type VaultAuthMethod =
   | { readonly method: 'token'; readonly token: Secret<string> }
-  | { readonly method: 'approle'; readonly roleId: string; readonly secretId: Secret<string>; readonly mount?: string }
+  /** The ids are asked for at each login, so that whoever keeps them may rotate them. */
+  | { readonly method: 'approle'; readonly ids: () => Promise<AppRoleIds>; readonly mount?: string }
+
+export interface AppRoleIds {
+  readonly roleId: string
+  readonly secretId: Secret<string>
+}
 
 /** Calls Vault with exactly this token (or none) and without retries. */
 export type RawWrite = (path: string, data: object, token: Secret<string> | undefined) => Promise<VaultResponse>
@@ -94,7 +100,8 @@ export function createTokenKeeper(deps: {
       )
     }
     const path = `auth/${auth.mount ?? 'approle'}/login`
-    const answer = await deps.write(path, { role_id: auth.roleId, secret_id: auth.secretId.reveal() }, undefined)
+    const { roleId, secretId } = await auth.ids()
+    const answer = await deps.write(path, { role_id: roleId, secret_id: secretId.reveal() }, undefined)
     if (answer.auth == null) throw new VaultFault('unreadable', 'the AppRole login answered without a token')
     generation += 1
     log.info({ generation, ttl_seconds: answer.auth.lease_duration }, 'vault.logged_in')

@@ -12,7 +12,8 @@ import type { ContractWorld } from './engine-world.ts'
 export function sessionContract(use: () => ContractWorld): void {
   const appRole = (clock = systemClock, transport?: Transport): VaultSession => {
     const { server, setUp } = use()
-    const auth = { method: 'approle', roleId: setUp.roleId, secretId: new Secret(setUp.secretId) } as const
+    const ids = async () => ({ roleId: setUp.roleId, secretId: new Secret(setUp.secretId) })
+    const auth = { method: 'approle', ids } as const
     return createVaultSession({
       address: server.address,
       auth,
@@ -68,7 +69,7 @@ export function sessionContract(use: () => ContractWorld): void {
       const secretId = new Secret('canary-wrong-secret-id')
       const session = createVaultSession({
         address: server.address,
-        auth: { method: 'approle', roleId: setUp.roleId, secretId },
+        auth: { method: 'approle', ids: async () => ({ roleId: setUp.roleId, secretId }) },
         clock: systemClock,
         log: silentLog,
       })

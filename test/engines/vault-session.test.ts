@@ -243,7 +243,8 @@ describe('what is sent', () => {
 })
 
 describe('the token of the broker', () => {
-  const auth = { method: 'approle', roleId: 'role', secretId: new Secret('canary-secret-id') } as const
+  const ids = async () => ({ roleId: 'role', secretId: new Secret('canary-secret-id') })
+  const auth = { method: 'approle', ids } as const
   const login = (name: string, ttl: number, renewable = true) =>
     json(200, { auth: { client_token: `canary-${name}`, accessor: name, lease_duration: ttl, renewable } })
 
