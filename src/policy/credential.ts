@@ -59,7 +59,9 @@ const common = {
     .describe('How the secret may travel; the first is used when the caller does not say'),
 }
 
-const ttl = z.strictObject({ max: durationField.describe('Greatest life of one secret') })
+const ttl = z
+  .strictObject({ max: durationField.describe('Greatest life of one secret') })
+  .describe('How long a secret may live')
 
 /** One way to make a credential with a role of a Vault mount. */
 const leased = <E extends string>(engine: E) =>
@@ -87,7 +89,7 @@ export const credentialSchema = z
       path: pathField.describe('Path below the kv version 2 mount'),
       keys: z.array(z.string().min(1).max(200)).min(1).max(50).optional().describe('Only these fields are handed out'),
       version: z.int().min(1).optional().describe('This version only; the latest when absent'),
-      ttl: ttl.optional(),
+      ttl: ttl.optional().describe('How long a grant of it is taken to last; the secret itself does not end'),
       revocable: z.literal(false).optional().describe('A static secret cannot be ended by the broker'),
     }),
   ])

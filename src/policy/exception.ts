@@ -13,7 +13,7 @@ export const exceptionSchema = z
     workload: nameField.describe('The workload it is for'),
     purpose: nameField.describe('The purpose of that workload'),
     ttl: z
-      .strictObject({ max: durationField })
+      .strictObject({ max: durationField.describe('Greatest life of one secret') })
       .optional()
       .describe('With `relaxes: ttl`: the ceiling that stands in for those of guardrails'),
     reason: textField(1000).min(1).describe('Why the rule cannot be kept now'),

@@ -23,7 +23,10 @@ export const guardrailSchema = z
       })
       .default({})
       .describe('Where it applies: every key given must fit, one of a list is enough; everywhere when absent'),
-    ttl: z.strictObject({ max: durationField }).optional().describe('Greatest life of a secret'),
+    ttl: z
+      .strictObject({ max: durationField.describe('Greatest life of one secret') })
+      .optional()
+      .describe('Greatest life of a secret'),
     approval: z.enum(['owner', 'two-person']).optional().describe('Approval needed at least'),
     deny: z
       .union([z.literal(true), celField])

@@ -20,10 +20,12 @@ const purpose = z.strictObject({
   because: textField(500).min(1).describe('The business reason, in words an auditor understands'),
   environment: nameField.describe('Must equal the environment of the token and of each credential'),
   credentials: z.array(nameField).min(1).max(50).describe('Credential documents this purpose covers'),
-  ttl: z.strictObject({
-    default: durationField.optional().describe('Life when the caller does not ask; `max` when absent'),
-    max: durationField.describe('Greatest life of one secret'),
-  }),
+  ttl: z
+    .strictObject({
+      default: durationField.optional().describe('Life when the caller does not ask; `max` when absent'),
+      max: durationField.describe('Greatest life of one secret'),
+    })
+    .describe('How long one secret lives'),
   when: celField
     .optional()
     .describe('CEL over claims, issuer, workload, purpose, credential, request and now; must be true'),
