@@ -1,32 +1,13 @@
-import type { RequestId } from './base/ids.ts'
 import { newId } from './base/ids.ts'
 import { ok, type Result, refuse } from './base/result.ts'
-import type { Secret } from './base/secret.ts'
+import type { Caller, Issued, Pending } from './broker/caller.ts'
 import { type BrokerDeps, createStages } from './broker/stages.ts'
 import { createVerbs, type Verbs } from './broker/verbs.ts'
-import type { CredentialRequest, IssuedCredential, PendingApproval } from './contract/credential.ts'
+import type { CredentialRequest } from './contract/credential.ts'
 import type { Renewed } from './contract/grant.ts'
 import { openGrant } from './grants/grant.ts'
 
-/** Who calls, before anything about them is known. `token` is attacker-controlled. */
-export interface Caller {
-  readonly token: string
-  readonly requestId: RequestId
-  readonly ip: string
-}
-
-/** A minted credential on its way out: everything but the secret may be logged. */
-export interface Issued {
-  readonly status: 'issued'
-  readonly body: Omit<IssuedCredential, 'secret'>
-  readonly secret: Secret<Readonly<Record<string, unknown>>>
-}
-
-/** A person must say yes first. */
-export interface Pending {
-  readonly status: 'pending'
-  readonly body: PendingApproval
-}
+export type { Caller, Issued, Pending } from './broker/caller.ts'
 
 /**
  * What anyone can ask of the broker. Every verb verifies the caller, refuses by value, records what it did, and throws

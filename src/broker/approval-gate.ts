@@ -1,10 +1,10 @@
 import { sha256Hex } from '../base/digest.ts'
 import { ok, type Result } from '../base/result.ts'
-import type { Pending } from '../broker.ts'
 import type { CredentialRequest } from '../contract/credential.ts'
 import { timeText } from '../contract/fields.ts'
 import type { Approvals } from '../grants/approvals.ts'
 import type { AccessRequest, Decision } from '../policy/decision.ts'
+import type { Pending } from './caller.ts'
 import type { Entered } from './desk.ts'
 
 /**

@@ -1,7 +1,6 @@
 import { sha256Hex } from '../base/digest.ts'
 import { ok, type Refusal, type Result } from '../base/result.ts'
 import type { Trace } from '../base/trace.ts'
-import type { Caller } from '../broker.ts'
 import type { Party } from '../grants/authority.ts'
 import { byCaller, type Provenance } from '../grants/provenance.ts'
 import type { Identity } from '../identity/identity.ts'
@@ -12,6 +11,7 @@ import type { PolicySet } from '../policy/compile.ts'
 import type { Subject } from '../policy/decision.ts'
 import { personOf, workloadsOf } from '../policy/parties.ts'
 import type { State } from '../state/state.ts'
+import type { Caller } from './caller.ts'
 
 /** A caller whose token was verified, under the policies that were in force at that moment. */
 export interface Entered {

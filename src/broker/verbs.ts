@@ -1,7 +1,6 @@
 import { parseDuration } from '../base/duration.ts'
 import { type GrantId, isId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
-import type { Caller } from '../broker.ts'
 import type { ApprovalView } from '../contract/approval.ts'
 import type {
   EndedGrant,
@@ -15,15 +14,17 @@ import type { EntryFilter, EntryList, StoredEntryView } from '../contract/ledger
 import type { PolicyStatus } from '../contract/policy.ts'
 import type { EndedTask, TaskRequest, TaskView } from '../contract/task.ts'
 import { type Approval, approvalView } from '../grants/approvals.ts'
-import { isOperator, mayEnd, mayEndAsAuthority, mayReadEntry, maySee } from '../grants/authority.ts'
+import { isOperator, mayEnd, mayReadEntry, maySee } from '../grants/authority.ts'
 import type { Grant } from '../grants/grant.ts'
 import { byBroker } from '../grants/provenance.ts'
 import { type Task, taskView } from '../grants/tasks.ts'
 import { bounded } from '../ledger/entry.ts'
 import { entryView, queryEntries } from '../ledger/query.ts'
 import { standing } from '../policy/decide.ts'
+import type { Caller } from './caller.ts'
 import type { Entered } from './desk.ts'
 import type { Stages } from './stages.ts'
+import { pullSwitch } from './switch.ts'
 import { grantView } from './views.ts'
 
 /** Everything but issuing and renewing: looking, ending, tasks, approvals, the record. */
@@ -47,8 +48,6 @@ export interface Verbs {
   endUndelivered(id: GrantId): Promise<void>
 }
 
-/** Grants one kill switch ends at once side by side; Vault serves the rest of the world meanwhile. */
-const atOnce = 16
 /** Grants looked at for one page of a list, at most. */
 const mostScanned = 10_000
 /** How long a task may last when its request does not say. */
@@ -218,37 +217,4 @@ async function listGrants(stages: Stages, filter: GrantFilter, allowed: (grant: 
     if (found.length < filter.limit) return { grants: page.map(grantView), next: null }
   }
   return { grants: page.map(grantView), next: after ?? null }
-}
-
-/** The kill switch: everything that matches and that the caller answers for or operates. */
-async function pullSwitch(
-  stages: Stages,
-  { party, by }: Entered,
-  request: RevocationRequest,
-): Promise<Result<RevocationResult>> {
-  const [key, value] = Object.entries(request.match)[0] ?? []
-  const wide = key === 'all' || key === 'issuer'
-  if (party.person === undefined || (wide && !isOperator(party))) {
-    return refuse('role_required', 'revocations', 'needs an operator, or the owner of what is matched')
-  }
-  const dryRun = request.dry_run ?? false
-  const labels = key === 'all' ? ['live'] : [`${key}=${value}`, 'live']
-  const live = await stages.registry.find(labels, { limit: 1_000_000 })
-  const matched = live.filter((grant) => mayEndAsAuthority(party, grant))
-  if (live.length > 0 && matched.length === 0)
-    return refuse('role_required', 'revocations', 'nothing matched is yours to end')
-  if (dryRun) return ok({ matched: matched.length, grants: [], dry_run: true })
-  const ended: EndedGrant[] = []
-  for (let from = 0; from < matched.length; from += atOnce) {
-    const batch = matched.slice(from, from + atOnce).map((grant) =>
-      stages.ender
-        .end(grant, { cause: 'kill_switch', reason: request.reason, by })
-        // One failure must not stop the switch: the sweep goes on with this one.
-        .catch(
-          (): EndedGrant => ({ grant: grant.id, credential: grant.credential, outcome: 'irrevocable', latency_ms: 0 }),
-        ),
-    )
-    ended.push(...(await Promise.all(batch)))
-  }
-  return ok({ matched: matched.length, grants: ended, dry_run: false })
 }

@@ -1,0 +1,23 @@
+import type { RequestId } from '../base/ids.ts'
+import type { Secret } from '../base/secret.ts'
+import type { IssuedCredential, PendingApproval } from '../contract/credential.ts'
+
+/** Who calls, before anything about them is known. `token` is attacker-controlled. */
+export interface Caller {
+  readonly token: string
+  readonly requestId: RequestId
+  readonly ip: string
+}
+
+/** A minted credential on its way out: everything but the secret may be logged. */
+export interface Issued {
+  readonly status: 'issued'
+  readonly body: Omit<IssuedCredential, 'secret'>
+  readonly secret: Secret<Readonly<Record<string, unknown>>>
+}
+
+/** A person must say yes first. */
+export interface Pending {
+  readonly status: 'pending'
+  readonly body: PendingApproval
+}

@@ -1,0 +1,41 @@
+import { ok, type Result, refuse } from '../base/result.ts'
+import type { EndedGrant, RevocationRequest, RevocationResult } from '../contract/grant.ts'
+import { isOperator, mayEndAsAuthority } from '../grants/authority.ts'
+import type { Entered } from './desk.ts'
+import type { Stages } from './stages.ts'
+
+/** Grants one kill switch ends side by side; Vault serves the rest of the world meanwhile. */
+const atOnce = 16
+
+/** The kill switch: everything that matches and that the caller answers for or operates. */
+export async function pullSwitch(
+  stages: Stages,
+  { party, by }: Entered,
+  request: RevocationRequest,
+): Promise<Result<RevocationResult>> {
+  const [key, value] = Object.entries(request.match)[0] ?? []
+  const wide = key === 'all' || key === 'issuer'
+  if (party.person === undefined || (wide && !isOperator(party))) {
+    return refuse('role_required', 'revocations', 'needs an operator, or the owner of what is matched')
+  }
+  const dryRun = request.dry_run ?? false
+  const labels = key === 'all' ? ['live'] : [`${key}=${value}`, 'live']
+  const live = await stages.registry.find(labels, { limit: 1_000_000 })
+  const matched = live.filter((grant) => mayEndAsAuthority(party, grant))
+  if (live.length > 0 && matched.length === 0)
+    return refuse('role_required', 'revocations', 'nothing matched is yours to end')
+  if (dryRun) return ok({ matched: matched.length, grants: [], dry_run: true })
+  const ended: EndedGrant[] = []
+  for (let from = 0; from < matched.length; from += atOnce) {
+    const batch = matched.slice(from, from + atOnce).map((grant) =>
+      stages.ender
+        .end(grant, { cause: 'kill_switch', reason: request.reason, by })
+        // One failure must not stop the switch: the sweep goes on with this one.
+        .catch(
+          (): EndedGrant => ({ grant: grant.id, credential: grant.credential, outcome: 'irrevocable', latency_ms: 0 }),
+        ),
+    )
+    ended.push(...(await Promise.all(batch)))
+  }
+  return ok({ matched: matched.length, grants: ended, dry_run: false })
+}
