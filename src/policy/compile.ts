@@ -1,108 +1,28 @@
 import { parseDuration } from '../base/duration.ts'
-import type { Delivery, MintTarget } from '../engines/engine.ts'
+import type { MintTarget } from '../engines/engine.ts'
 import { CelCredential, CelIssuer, CelPurpose, CelWorkload, type Condition } from './condition.ts'
 import { type CredentialPolicy, callerParams } from './credential.ts'
 import type { ExceptionPolicy } from './exception.ts'
 import { dateEndMs, dateStartMs } from './fields.ts'
 import type { GuardrailPolicy } from './guardrail.ts'
 import type { IssuerPolicy } from './issuer.ts'
-import { type ClaimRule, claimRules } from './match.ts'
+import { claimRules } from './match.ts'
 import { createPacer } from './pacer.ts'
+import type {
+  CompiledCredential,
+  CompiledException,
+  CompiledGuardrail,
+  CompiledPurpose,
+  CompiledWorkload,
+  PolicySet,
+  PolicyWarning,
+} from './policy-set.ts'
+import { personKey } from './policy-set.ts'
 import type { TeamPolicy } from './team.ts'
 import type { PurposePolicy, WorkloadPolicy } from './workload.ts'
-import { indexWorkloads, type WorkloadIndex } from './workload-index.ts'
+import { indexWorkloads } from './workload-index.ts'
 
-/** A Credential document ready to decide by. */
-export interface CompiledCredential {
-  readonly name: string
-  readonly target: MintTarget
-  readonly environment: string
-  readonly sensitivity: 'low' | 'medium' | 'high'
-  readonly data: readonly string[]
-  /** The broker alone uses the role, so an unknown lease of it is an orphan. */
-  readonly exclusive: boolean
-  /** The secret is the same for everyone who gets it, and does not end: kv. */
-  readonly isStatic: boolean
-  readonly accepts: readonly string[]
-  /** Parameters of the caller: the engine's own and `accepts`. */
-  readonly params: ReadonlyMap<string, 'required' | 'optional'>
-  readonly delivery: readonly Delivery[]
-  readonly maxSeconds: number | undefined
-  readonly cel: CelCredential
-}
-
-/** An Exception document ready to decide by. */
-export interface CompiledException {
-  readonly name: string
-  readonly untilMs: number
-  readonly maxSeconds: number | undefined
-}
-
-/** One purpose ready to decide by. */
-export interface CompiledPurpose {
-  readonly policy: PurposePolicy
-  readonly defaultSeconds: number
-  readonly maxSeconds: number
-  readonly untilMs: number | undefined
-  readonly review: { readonly everyMs: number; readonly lastMs: number } | undefined
-  readonly when: Condition | undefined
-  readonly credentials: readonly CompiledCredential[]
-  /** Exceptions by the rule they relax; the one that lasts longest. */
-  readonly exceptions: ReadonlyMap<ExceptionPolicy['relaxes'], CompiledException>
-  readonly cel: CelPurpose
-}
-
-/** One workload ready to decide by. */
-export interface CompiledWorkload {
-  readonly name: string
-  readonly policy: WorkloadPolicy
-  readonly rules: readonly ClaimRule[]
-  readonly purposes: ReadonlyMap<string, CompiledPurpose>
-  readonly cel: CelWorkload
-}
-
-/** One guardrail ready to decide by. */
-export interface CompiledGuardrail {
-  readonly name: string
-  readonly policy: GuardrailPolicy
-  readonly applies: { readonly [K in keyof GuardrailPolicy['applies']]?: ReadonlySet<string> }
-  readonly maxSeconds: number | undefined
-  readonly deny: true | Condition | undefined
-}
-
-/** Something about the policies that is allowed and still worth a look. */
-export interface PolicyWarning {
-  readonly file: string
-  readonly line: number
-  readonly col: number
-  readonly message: string
-  readonly fix: string
-}
-
-/** All policies, checked, indexed and never changed: what a decision is made from. */
-export interface PolicySet {
-  /** SHA-256 over all documents, whatever their order or the files they are in. */
-  readonly digest: string
-  readonly issuers: readonly IssuerPolicy[]
-  readonly teams: readonly TeamPolicy[]
-  readonly credentials: readonly CompiledCredential[]
-  readonly workloads: readonly CompiledWorkload[]
-  readonly exceptions: readonly ExceptionPolicy[]
-  /** In the order of their names, which is the order in which decisions look at them. */
-  readonly guardrails: readonly CompiledGuardrail[]
-  readonly warnings: readonly PolicyWarning[]
-  readonly workloadCount: number
-  readonly byName: {
-    readonly issuer: ReadonlyMap<string, { readonly policy: IssuerPolicy; readonly cel: CelIssuer }>
-    readonly team: ReadonlyMap<string, TeamPolicy>
-    readonly credential: ReadonlyMap<string, CompiledCredential>
-    readonly workload: ReadonlyMap<string, CompiledWorkload>
-  }
-  /** Finds the workloads of a token without looking at all of them. */
-  readonly index: WorkloadIndex
-  /** Teams of each person, by issuer and subject; see `personKey`. */
-  readonly people: ReadonlyMap<string, readonly TeamPolicy[]>
-}
+export type { CompiledCredential, PolicySet } from './policy-set.ts'
 
 /** Everything the loader found, by kind, references checked and conditions compiled. */
 export interface LinkedPolicies {
@@ -117,9 +37,6 @@ export interface LinkedPolicies {
   /** Compiled form of every condition, by its text. */
   readonly conditions: ReadonlyMap<string, Condition>
 }
-
-/** Joins the parts of a person's key; neither part can hold the separator. */
-export const personKey = (issuer: string, subject: string): string => `${issuer}\n${subject}`
 
 /** Builds the set, giving way to other work between items. `reviewedAtMs`: see `LoadOptions`. */
 export async function compile(linked: LinkedPolicies, reviewedAtMs = 0): Promise<PolicySet> {

@@ -1,7 +1,7 @@
 import { ok, type Result } from '../base/result.ts'
-import type { PolicySet } from './compile.ts'
 import type { Access, AccessRequest, Counters, Decision, Subject } from './decision.ts'
 import { type Life, lifeOf } from './life.ts'
+import type { PolicySet } from './policy-set.ts'
 import {
   applicable,
   type Case,

@@ -1,5 +1,5 @@
 import { formatDuration } from '../base/duration.ts'
-import type { CompiledCredential, CompiledPurpose, CompiledWorkload, PolicySet } from './compile.ts'
+import type { CompiledCredential, CompiledPurpose, CompiledWorkload, PolicySet } from './policy-set.ts'
 import { applicable } from './rules.ts'
 
 /** What one workload may have for one purpose, as far as it can be said without a token and a time. */

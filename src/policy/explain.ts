@@ -1,16 +1,16 @@
 import type { Reason } from '../base/result.ts'
 import type { Claim } from '../identity/identity.ts'
-import type { CompiledWorkload, PolicySet } from './compile.ts'
 import type { Condition } from './condition.ts'
 import { decide } from './decide.ts'
 import type { AccessRequest, Counters, Decision } from './decision.ts'
 import { claimAt } from './match.ts'
 import { fitting } from './parties.ts'
+import type { CompiledWorkload, PolicySet } from './policy-set.ts'
 import { applicable, type Case, chooseCredential, contextOf } from './rules.ts'
 import { createTrail, type DecidableIdentity, findFooting } from './stand.ts'
 
 /** One claim that a workload asks for, and what the token has there. */
-export interface ClaimFinding {
+interface ClaimFinding {
   readonly claim: string
   readonly wanted: string
   readonly found: string
@@ -18,13 +18,13 @@ export interface ClaimFinding {
 }
 
 /** A workload held against the token, claim by claim. */
-export interface WorkloadFinding {
+interface WorkloadFinding {
   readonly workload: string
   readonly claims: readonly ClaimFinding[]
 }
 
 /** One part of a condition, what it came to, and the values it looked at. */
-export interface ConditionFinding {
+interface ConditionFinding {
   /** `purpose.when`, or `guardrail NAME`. */
   readonly rule: string
   readonly text: string

@@ -13,7 +13,7 @@ import type { TeamPolicy } from './team.ts'
 import type { WorkloadPolicy } from './workload.ts'
 
 /** Where a document came from. */
-export interface DocumentSource {
+interface DocumentSource {
   readonly file: string
   /** Position among the documents of the file, from 0. */
   readonly at: number
@@ -37,7 +37,7 @@ export interface SourcedDocument<D extends PolicyDocument = PolicyDocument> {
 }
 
 /** The documents of each kind by name; the first of two with one name. */
-export interface Registry {
+interface Registry {
   readonly Issuer: ReadonlyMap<string, SourcedDocument<IssuerPolicy & PolicyDocument>>
   readonly Team: ReadonlyMap<string, SourcedDocument<TeamPolicy & PolicyDocument>>
   readonly Credential: ReadonlyMap<string, SourcedDocument<CredentialPolicy & PolicyDocument>>

@@ -1,10 +1,11 @@
 import { dirname, isAbsolute, resolve } from 'node:path'
 import { sha256Hex } from '../base/digest.ts'
 import { messageOf } from '../base/errors.ts'
-import { compile, type PolicySet, type PolicyWarning } from './compile.ts'
+import { compile } from './compile.ts'
 import { type PolicyFile, readPolicyFiles } from './files.ts'
 import { type LinkProblem, link, type SourcedDocument } from './link.ts'
 import { createPacer } from './pacer.ts'
+import type { PolicySet, PolicyWarning } from './policy-set.ts'
 import { createReader, type Reader } from './reader.ts'
 import type { PolicyDocument } from './schema.ts'
 

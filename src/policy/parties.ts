@@ -1,6 +1,6 @@
 import type { Identity } from '../identity/identity.ts'
-import { type PolicySet, personKey } from './compile.ts'
 import type { Person } from './decision.ts'
+import { type PolicySet, personKey } from './policy-set.ts'
 
 /** Names of the workloads that a token fits, retired ones left out when another fits; two or more mean that nobody answers. */
 export function workloadsOf(set: PolicySet, identity: Pick<Identity, 'issuer' | 'claims'>): readonly string[] {

@@ -72,10 +72,12 @@ function workerReader(threads: number): Reader {
     running.get(worker)?.reject(new BrokerFault('internal', 'a thread that reads policies ended', { cause }))
     running.delete(worker)
   }
-  // Type stripping does not rewrite this specifier, so it follows the extension this file itself has.
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+  // Nothing rewrites these specifiers when the project is built, so the one with this file's own extension is taken.
+  const file = import.meta.url.endsWith('.ts')
+    ? new URL('./reader-worker.ts', import.meta.url)
+    : new URL('./reader-worker.js', import.meta.url)
   for (let i = 0; i < threads; i++) {
-    const worker = new Worker(new URL(`./reader-worker.${extension}`, import.meta.url), {
+    const worker = new Worker(file, {
       // Syntax trees die young; with room for them, few are copied to the old generation.
       resourceLimits: { maxYoungGenerationSizeMb: 64 },
     })

@@ -1,4 +1,4 @@
-import type { CompiledPurpose } from './compile.ts'
+import type { CompiledPurpose } from './policy-set.ts'
 
 /** How a purpose stands with its owner's reviews. */
 export type ReviewStanding = 'none' | 'current' | 'overdue' | 'lapsed'

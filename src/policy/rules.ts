@@ -1,6 +1,12 @@
-import type { CompiledCredential, CompiledException, CompiledGuardrail, CompiledPurpose, PolicySet } from './compile.ts'
 import { CelIssuer, CelRequest, type Condition, type ConditionContext } from './condition.ts'
 import type { AccessRequest, Counters } from './decision.ts'
+import type {
+  CompiledCredential,
+  CompiledException,
+  CompiledGuardrail,
+  CompiledPurpose,
+  PolicySet,
+} from './policy-set.ts'
 import { type DecidableIdentity, type Footing, required, type Stop, type Trail } from './stand.ts'
 
 /** Everything that the rules after the footing look at. */

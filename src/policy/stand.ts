@@ -1,11 +1,11 @@
 import type { Code } from '../base/codes.ts'
 import type { Reason } from '../base/result.ts'
 import type { Identity } from '../identity/identity.ts'
-import type { CompiledException, CompiledPurpose, CompiledWorkload, PolicySet } from './compile.ts'
 import type { Subject } from './decision.ts'
 import type { ExceptionPolicy } from './exception.ts'
 import { productionEnvironments } from './fields.ts'
 import { fitting } from './parties.ts'
+import type { CompiledException, CompiledPurpose, CompiledWorkload, PolicySet } from './policy-set.ts'
 
 /** The part of an Identity that policy looks at. Test cases and `explain` make one from claims that nobody signed. */
 export type DecidableIdentity = Pick<Identity, 'issuer' | 'subject' | 'claims' | 'environment'>

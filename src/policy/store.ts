@@ -4,8 +4,8 @@ import { BrokerFault, messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { timeText } from '../contract/fields.ts'
 import type { PolicyStatus } from '../contract/policy.ts'
-import type { PolicySet } from './compile.ts'
 import { type LoadResult, loadPolicies, type PolicyProblem, problemText } from './load.ts'
+import type { PolicySet } from './policy-set.ts'
 
 /** The policies in force, kept current with their folder. */
 export interface PolicyStore {

@@ -1,7 +1,6 @@
 import { parseDuration } from '../base/duration.ts'
 import { messageOf } from '../base/errors.ts'
 import type { Claims } from '../identity/identity.ts'
-import type { PolicySet } from './compile.ts'
 import { decide } from './decide.ts'
 import type { AccessRequest, Decision } from './decision.ts'
 import { parseTestText } from './document.ts'
@@ -10,11 +9,12 @@ import { readPolicyFiles } from './files.ts'
 import type { IssuerPolicy } from './issuer.ts'
 import type { PolicyProblem } from './load.ts'
 import { claimAt } from './match.ts'
+import type { PolicySet } from './policy-set.ts'
 import type { DecidableIdentity } from './stand.ts'
 import type { TestCase, TestFile } from './testcase.ts'
 
 /** What became of one case; `differences` is empty when the decision was the expected one. */
-export interface CaseResult {
+interface CaseResult {
   readonly file: string
   readonly name: string
   readonly differences: readonly string[]

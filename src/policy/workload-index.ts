@@ -1,12 +1,6 @@
 import type { Claim, Claims } from '../identity/identity.ts'
-import type { CompiledWorkload } from './compile.ts'
 import { type ClaimRule, claimAt, literalPrefix, prefixKey, segmentsOf } from './match.ts'
-
-/** Finds the workloads that a token fits. The cost grows with the token, not with the number of workloads. */
-export interface WorkloadIndex {
-  /** Every workload whose issuer and claims fit, in the order of their names. */
-  match(issuer: string, claims: Claims): readonly CompiledWorkload[]
-}
+import type { CompiledWorkload, WorkloadIndex } from './policy-set.ts'
 
 /** Workloads of one issuer, filed under one claim each. */
 interface ClaimShelf {
@@ -104,5 +98,5 @@ function lookUp(
 }
 
 /** Whether every claim the workload asks for is there and fits. */
-export const fits = (workload: CompiledWorkload, claims: Claims): boolean =>
+const fits = (workload: CompiledWorkload, claims: Claims): boolean =>
   workload.rules.every((rule) => rule.test(claimAt(claims, rule.path)))

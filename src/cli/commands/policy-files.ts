@@ -30,8 +30,10 @@ function report(problems: readonly PolicyProblem[], io: Io, asJson: boolean): vo
         .join(''),
     )
   const errors = problems.filter(({ severity }) => severity === 'error').length
-  if (!asJson) io.stderr(`${errors} ${errors === 1 ? 'problem' : 'problems'}\n`)
+  if (!asJson) io.stderr(`${counted(errors, 'problem')}\n`)
 }
+
+const counted = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`
 
 export const policyCheckCommand: Command = {
   name: 'check',
@@ -56,9 +58,14 @@ Exit status: 0 the broker would load them, 1 it would not, 2 usage.
     if (values.json) writeJson(io, { ok: !failed, digest, workloads: workloadCount, warnings })
     else {
       io.stderr(warnings.map((warning) => `warning: ${printable(problemText(warning))}\n`).join(''))
-      io.stdout(
-        `${workloadCount} workloads, ${set.credentials.length} credentials, ${set.guardrails.length} guardrails, ${set.exceptions.length} exceptions, ${warnings.length} warnings\npolicies ${digest}\n`,
-      )
+      const counts = [
+        counted(workloadCount, 'workload'),
+        counted(set.credentials.length, 'credential'),
+        counted(set.guardrails.length, 'guardrail'),
+        counted(set.exceptions.length, 'exception'),
+        counted(warnings.length, 'warning'),
+      ]
+      io.stdout(`${counts.join(', ')}\npolicies ${digest}\n`)
     }
     return failed ? exit.fault : exit.done
   },
