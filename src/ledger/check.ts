@@ -77,7 +77,7 @@ export async function verifyLedger(options: VerifyOptions): Promise<VerifyReport
   const end = await walk(disk, dir, (records, bytes) => {
     for (const record of records) {
       checkRecord(record, meaning, findings)
-      tree.append(record.leaf)
+      tree.append(Buffer.from(record.leafHash, 'hex'))
       compareHeads()
     }
     onProgress?.({ entries: tree.size, bytes })

@@ -128,7 +128,7 @@ function run(options: FileLedgerOptions, disk: Disk, start: Start): FileLedger {
     segmentBytes: options.segmentBytes ?? 64 * 1024 * 1024,
     maxWaiting: options.maxWaiting ?? 8192,
     onDurable(batch) {
-      for (const { leaf } of batch) tree.append(leaf)
+      for (const { position } of batch) tree.append(Buffer.from(position.leafHash, 'hex'))
       publisher.schedule()
       listeners.tell(batch)
     },

@@ -30,7 +30,7 @@ export function createFollower(dir: string, disk: Disk = nodeDisk): Follower {
         offset = base + (spans.at(-1)?.[1] ?? 0)
         return spans.map(([start, end]) => ({
           index: index++,
-          leafHash: recordLeaf(buffer, start, end).toString('hex'),
+          leafHash: recordLeaf(buffer, start, end),
           entry: JSON.parse(recordText(buffer, start, end)),
         }))
       }

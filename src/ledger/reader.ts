@@ -73,7 +73,7 @@ function parse(
 ): StoredEntry {
   try {
     const entry = entrySchema.parse(JSON.parse(recordText(buffer, start, end)))
-    return { index, leafHash: recordLeaf(buffer, start, end).toString('hex'), entry }
+    return { index, leafHash: recordLeaf(buffer, start, end), entry }
   } catch {
     throw unreadable(segment, index, offset)
   }

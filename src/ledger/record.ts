@@ -47,9 +47,9 @@ export function readFrame(buffer: Buffer, start: number): FoundRecord | undefine
   return { end, batch: buffer.readUIntBE(start + 8, 6) }
 }
 
-/** RFC 6962 leaf hash of the record between `start` and `end`. */
-export function recordLeaf(buffer: Buffer, start: number, end: number): Buffer {
-  return hash('sha256', buffer.subarray(start + prefixAt, end), 'buffer')
+/** RFC 6962 leaf hash, in hexadecimal, of the record between `start` and `end`. */
+export function recordLeaf(buffer: Buffer, start: number, end: number): string {
+  return hash('sha256', buffer.subarray(start + prefixAt, end), 'hex')
 }
 
 /** The JSON of the record between `start` and `end`. */

@@ -187,7 +187,7 @@ async function scanIntoTree(
       lastBatch = batch
       segment.offsets.push(base + start)
       segment.end = base + end
-      tree.append(recordLeaf(buffer, start, end))
+      tree.append(Buffer.from(recordLeaf(buffer, start, end), 'hex'))
       onLeaf()
     }
   }

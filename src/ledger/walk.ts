@@ -17,7 +17,8 @@ export interface WalkedRecord {
   readonly offset: number
   /** Bytes of the canonical JSON; valid until the next step. */
   readonly payload: Buffer
-  readonly leaf: Buffer
+  /** RFC 6962, hexadecimal. */
+  readonly leafHash: string
 }
 
 /** Where the walk came to its end. */
@@ -61,7 +62,7 @@ export async function walk(
           segment: name,
           offset: base + start,
           payload: buffer.subarray(start + 16, stop),
-          leaf: recordLeaf(buffer, start, stop),
+          leafHash: recordLeaf(buffer, start, stop),
         }))
         const last = spans.at(-1)
         if (last !== undefined) end = base + last[1]

@@ -9,7 +9,6 @@ import { createSegment, type Segment } from './segments.ts'
 export interface Waiting {
   readonly entry: Entry
   readonly position: Position
-  readonly leaf: Uint8Array
   /** Where its record begins within the bytes of its batch. */
   readonly at: number
   readonly resolve: (position: Position) => void
@@ -83,13 +82,12 @@ export function createWriter(options: {
       )
     }
     writeFrame(batch.bytes, at, length, batch.first)
-    const leaf = recordLeaf(batch.bytes, at, end)
-    const position = { index: nextIndex, leafHash: leaf.toString('hex') }
+    const position = { index: nextIndex, leafHash: recordLeaf(batch.bytes, at, end) }
     batch.used = end
     nextIndex++
     const { waiting } = batch
     return new Promise((resolve, reject) => {
-      waiting.push({ entry, position, leaf, at, resolve, reject })
+      waiting.push({ entry, position, at, resolve, reject })
       running ??= run()
     })
   }

@@ -171,8 +171,10 @@ describe('writ ledger tail', () => {
     const server = createServer((request, response) => {
       asked.push(`${request.headers.authorization} ${request.url}`)
       const after = new URL(request.url ?? '', 'http://x').searchParams.get('after')
-      const entries = after === null ? [{ index: 7, leaf_hash: 'ab', entry: { kind: 'broker.started' } }] : []
-      response.setHeader('content-type', 'application/json').end(JSON.stringify({ entries, next: null }))
+      // The first page has looked at entries and found none that match.
+      const entries = after === '5' ? [{ index: 7, leaf_hash: 'ab', entry: { kind: 'broker.started' } }] : []
+      const page = { entries, next: after === null ? 5 : null }
+      response.setHeader('content-type', 'application/json').end(JSON.stringify(page))
     }).listen(0, '127.0.0.1')
     await new Promise((resolve) => server.once('listening', resolve))
     const address = server.address()
@@ -183,6 +185,7 @@ describe('writ ledger tail', () => {
     expect(JSON.parse(out())).toEqual({ index: 7, leaf_hash: 'ab', entry: { kind: 'broker.started' } })
     expect(asked).toEqual([
       'Bearer tok /v1/ledger/entries?kind=broker.started&limit=1000',
+      'Bearer tok /v1/ledger/entries?kind=broker.started&limit=1000&after=5',
       'Bearer tok /v1/ledger/entries?kind=broker.started&limit=1000&after=7',
     ])
   })

@@ -1,3 +1,4 @@
+import canonicalize from 'canonicalize'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { canonicalJson, isCanonical } from '../../src/ledger/canonical.ts'
@@ -39,6 +40,34 @@ describe('canonical JSON (RFC 8785)', () => {
       expect(() => canonicalJson(value)).toThrow()
     },
   )
+
+  it('equals what the library makes of any value, whatever its keys', () => {
+    const key = fc.oneof(
+      fc.string({ unit: 'binary', maxLength: 3 }),
+      fc.constantFrom('__proto__', '10', '9', 'a\0b', 'toJSON'),
+    )
+    const value = fc.object({ key, maxDepth: 3, values: [fc.string({ unit: 'binary' }), fc.double(), fc.boolean()] })
+    const outcome = (write: (value: unknown) => unknown, of: unknown): unknown => {
+      try {
+        return write(of)
+      } catch {
+        return 'refused'
+      }
+    }
+    fc.assert(
+      fc.property(value, (any) => {
+        expect(outcome(canonicalJson, any)).toBe(outcome(canonicalize, any))
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  it('tells shapes apart whose keys spell the same when joined', () => {
+    for (const keys of [['a', 'b'], ['a\0b'], ['a', 'b\0c'], ['a\0b', 'c'], ['a', 'b', 'c']]) {
+      const value = Object.fromEntries(keys.map((key) => [key, 1]))
+      expect(canonicalJson(value)).toBe(canonicalize(value))
+    }
+  })
 
   it('leaves out undefined fields, as if they were absent', () => {
     expect(canonicalJson({ b: undefined, a: 1 })).toBe('{"a":1}')

@@ -26,7 +26,7 @@ export async function writeRawLedger(
 ): Promise<void> {
   const records = payloads.map((payload, index) => rawRecord(payload, index))
   const tree = createTree()
-  for (const record of records) tree.append(recordLeaf(record, 0, record.length))
+  for (const record of records) tree.append(Buffer.from(recordLeaf(record, 0, record.length), 'hex'))
   await mkdir(join(dir, 'segments'), { recursive: true })
   await writeFile(join(dir, 'segments', `${'0'.repeat(20)}.log`), Buffer.concat([segmentHeader(0), ...records]))
   const checkpoint = { origin, size: tree.size, root: tree.root(), ...options.checkpoint }
