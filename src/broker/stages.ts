@@ -134,7 +134,7 @@ export function createStages(deps: BrokerDeps): Stages {
       environment: grant.environment,
       issued_at: timeText(grant.issuedAtMs ?? clock.now()),
       expires_at: expiryOf(grant),
-      ttl_capped_by: [...access.cappedBy],
+      ttl_capped_by: [...access.cappedBy, ...cappedByVault(grant, access)],
       renewable: grant.renewable,
       revocable: grant.revocable,
       delivery: grant.delivery,
@@ -187,6 +187,14 @@ export function createStages(deps: BrokerDeps): Stages {
       return ok(renewed(moved, cappedBy))
     },
   }
+}
+
+/** Vault may let a secret live for less than was decided: its role, its mount or its own limits. */
+function cappedByVault(grant: Grant, access: Access): readonly string[] {
+  if (grant.static || grant.expiresAtMs === undefined) return []
+  // The decision is a moment older than the lease, and Vault counts whole seconds.
+  const short = grant.expiresAtMs < grant.openedAtMs + access.ttlSeconds * 1000 - 2_000
+  return short ? ['vault'] : []
 }
 
 function renewed(grant: Grant, cappedBy: readonly string[]): Renewed {

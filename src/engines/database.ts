@@ -14,7 +14,8 @@ const noParams = z.strictObject({})
 /**
  * Dynamic database users (`GET mount/creds/role`). The role decides the first life of the lease; where that is longer
  * than the grant may live, the lease is cut at once (`sys/leases/renew` with a smaller increment), so that Vault ends
- * the user in time even if the broker is gone. A role whose `default_ttl` is the usual life saves that call.
+ * the user in time even if the broker is gone; where it is shorter, the lease is extended as far as the role allows.
+ * A role whose `default_ttl` is the usual life saves that call.
  */
 export function createDatabaseEngine(deps: {
   session: VaultSession
@@ -37,12 +38,15 @@ export function createDatabaseEngine(deps: {
       throw new AmbiguousMint(new VaultFault('unreadable', `GET ${path}: the answer holds no leased user`))
     }
     const handle: LeaseHandle = { type: 'lease', id: answer.lease_id }
+    const endsMs = startedMs + answer.lease_duration * 1000
     const tooLong = answer.lease_duration > order.ttlSeconds
     if (tooLong && answer.renewable) await shorten(handle, order.ttlSeconds)
+    const tooShort = answer.lease_duration < order.ttlSeconds
+    const extendedMs = tooShort && answer.renewable ? await extend(handle, order.ttlSeconds, endsMs) : endsMs
     return {
       secret: new Secret(parsed.data),
       handle: new Secret(handle),
-      expiresAtMs: startedMs + Math.min(answer.lease_duration, order.ttlSeconds) * 1000,
+      expiresAtMs: Math.min(extendedMs, startedMs + order.ttlSeconds * 1000),
       renewable: answer.renewable,
       publicIds: [{ type: 'database_user', value: parsed.data.username }],
     }
@@ -56,6 +60,16 @@ export function createDatabaseEngine(deps: {
       await leases.revoke(handle).catch((failure: unknown) => {
         throw failure instanceof VaultFault ? new AmbiguousMint(failure) : failure
       })
+      throw thrown
+    }
+  }
+
+  /** As long as was decided, or as long as the role lets it live; a Vault that will not extend takes nothing away. */
+  async function extend(handle: LeaseHandle, ttlSeconds: number, endsMs: number): Promise<number> {
+    try {
+      return (await leases.renew(handle, ttlSeconds)).expiresAtMs
+    } catch (thrown) {
+      if (thrown instanceof VaultFault) return endsMs
       throw thrown
     }
   }
