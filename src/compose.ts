@@ -64,6 +64,8 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const trace = createTrace(metrics.stage)
     const ledger = await openLedger(config, clock, log)
     opened.push(() => ledger.close())
+    // What an auditor must keep elsewhere: the record proves nothing to somebody who takes the key from beside it.
+    log.info({ dir: config.ledger.dir, vkey: ledger.vkey, ...ledger.head() }, 'ledger_opened')
     countFromLedger(ledger, metrics)
     const sealer = createSealer(await openSealKey(join(dirname(config.ledger.keyFile), 'seal.key')))
 
