@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { timeHeap } from './heap.ts'
+import { createHits } from './hits.ts'
 import type { Indexing, RecordKind, State } from './state.ts'
 
 interface Stored {
@@ -55,8 +56,8 @@ export function memoryState(clock: Clock): State {
     async hit(key, max, windowMs) {
       return { retryAfterMs: hits.count(key, max, windowMs) }
     },
-    async hits(key, windowMs) {
-      return hits.within(key, windowMs)
+    async hits(key) {
+      return hits.within(key)
     },
     async close() {},
   }
@@ -81,11 +82,14 @@ function createTable(clock: Clock) {
       if (ids === undefined) byLabel.set(label, new Set([id]))
       else ids.add(id)
     }
+    // The heaps hold the time already when it has not changed.
+    if (indexing.dueAtMs !== undefined && indexing.dueAtMs !== stored.dueAtMs) dueTimes.push(indexing.dueAtMs, id)
+    if (indexing.forgetAtMs !== undefined && indexing.forgetAtMs !== stored.forgetAtMs) {
+      forgetTimes.push(indexing.forgetAtMs, id)
+    }
     stored.labels = indexing.labels
     stored.dueAtMs = indexing.dueAtMs
     stored.forgetAtMs = indexing.forgetAtMs
-    if (indexing.dueAtMs !== undefined) dueTimes.push(indexing.dueAtMs, id)
-    if (indexing.forgetAtMs !== undefined) forgetTimes.push(indexing.forgetAtMs, id)
   }
   const forget = (): void => {
     const now = clock.now()
@@ -163,28 +167,4 @@ function createTable(clock: Clock) {
       return found.map(({ id }) => id)
     },
   }
-}
-
-/** Sliding windows of hit times, at most `max` kept for each key. */
-function createHits(clock: Clock) {
-  const windows = new Map<string, number[]>()
-  const ends = timeHeap()
-  const within = (key: string, windowMs: number): number[] =>
-    (windows.get(key) ?? []).filter((at) => at + windowMs > clock.now())
-  const count = (key: string, max: number, windowMs: number): number => {
-    const now = clock.now()
-    for (let top = ends.peek(); top !== undefined && top.atMs <= now; top = ends.peek()) {
-      ends.pop()
-      const last = windows.get(top.id)?.at(-1)
-      if (last !== undefined && last + windowMs <= now) windows.delete(top.id)
-    }
-    const times = within(key, windowMs)
-    const oldest = times[times.length - max]
-    if (oldest !== undefined) return Math.max(1, oldest + windowMs - now)
-    times.push(now)
-    windows.set(key, times)
-    ends.push(now + windowMs, key)
-    return 0
-  }
-  return { count, within: (key: string, windowMs: number) => within(key, windowMs).length }
 }

@@ -48,7 +48,10 @@ export interface State {
   due(kind: RecordKind, beforeMs: number, limit: number): Promise<readonly string[]>
   /** True for the first caller with this key until `untilMs`; false for every other. Replay protection. */
   claim(key: string, untilMs: number): Promise<boolean>
-  /** Counts one hit in a sliding window; `retryAfterMs` is 0 when it fits and the hit was counted. */
+  /**
+   * Counts one hit in a sliding window; `retryAfterMs` is 0 when it fits and the hit was counted. A key keeps to one
+   * window length and one window never holds more than `max`.
+   */
   hit(key: string, max: number, windowMs: number): Promise<{ readonly retryAfterMs: number }>
   /** How many hits of that key the window holds now. */
   hits(key: string, windowMs: number): Promise<number>

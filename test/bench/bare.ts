@@ -48,6 +48,7 @@ async function main(orders: BareOrders): Promise<void> {
     'request-promise': { defaults: () => transport.send },
   })
   const app = new Hono()
+  app.onError((error, c) => c.json({ error: error.message }, 500))
   let count = 0
   app.post('/v1/credentials', async (c) => {
     await c.req.json()

@@ -18,6 +18,8 @@ export interface IssuanceCell {
   readonly figures: Readonly<Record<Variant, Figures>>
   readonly toStraight: Ratios
   readonly toBare: Ratios
+  /** Processor time one call takes in the broker's process, milliseconds. */
+  readonly cpuMs: Readonly<Record<'bare' | 'writ', number>>
 }
 
 interface Ratios {
@@ -69,7 +71,7 @@ export async function measureIssuance(
     for (const workload of workloads.filter(({ engine }) => plan.engines.includes(engine))) {
       const calls = await callsFor(workload, clients, issuer)
       for (const atOnce of plan.atOnce) {
-        const cell = await measureCell(workload.engine, atOnce, calls, plan)
+        const cell = await measureCell(workload.engine, atOnce, { calls, children: { bare, writ } }, plan)
         cells.push(cell)
         onCell(cell)
       }
@@ -136,14 +138,20 @@ function need(body: unknown, field: string): unknown {
 
 const warmUpMs = 400
 
+interface Contestants {
+  readonly calls: Calls
+  readonly children: Readonly<Record<'bare' | 'writ', Child>>
+}
+
 async function measureCell(
   engine: EngineName,
   atOnce: number,
-  calls: Calls,
+  { calls, children }: Contestants,
   plan: IssuancePlan,
 ): Promise<IssuanceCell> {
   const samples: Record<Variant, Sample[]> = { straight: [], bare: [], writ: [] }
   for (const variant of variants) await drive(calls[variant], atOnce, warmUpMs)
+  const before = { bare: children.bare.cpuMs(), writ: children.writ.cpuMs() }
   for (let round = 0; round < plan.rounds; round++) {
     // Each variant follows each other one equally often, so that none always finds the server in the same state.
     for (let i = 0; i < variants.length; i++) {
@@ -161,5 +169,9 @@ async function measureCell(
     p99: figures.writ.p99Ms / figures[variant].p99Ms,
     perSecond: ratioOf(samples.writ, samples[variant], perSecond),
   })
-  return { engine, atOnce, figures, toStraight: ratios('straight'), toBare: ratios('bare') }
+  const cpuMs = {
+    bare: (children.bare.cpuMs() - before.bare) / figures.bare.count,
+    writ: (children.writ.cpuMs() - before.writ) / figures.writ.count,
+  }
+  return { engine, atOnce, figures, toStraight: ratios('straight'), toBare: ratios('bare'), cpuMs }
 }

@@ -16,13 +16,14 @@ import { createIssuer, type EngineName, engines } from './world.ts'
 const parts = ['policy', 'ledger', 'broker', 'reload', 'grants', 'issuance'] as const
 type Part = (typeof parts)[number]
 
-const usage = `usage: npm run bench -- [--quick] [--only PART]… [--engine NAME]… [--profile DIR]
+const usage = `usage: npm run bench -- [--quick] [--only PART]… [--engine NAME]… [--at NUMBER]… [--profile DIR]
 
 Prints each promise with its target and what was measured, and writes docs/bench.md.
 
   --quick          under two minutes: fewer and shorter rounds, nothing written
   --only PART      ${parts.join(', ')}; nothing written
   --engine NAME    ${engines.join(', ')}; nothing written
+  --at NUMBER      calls at once; nothing written
   --profile DIR    the brokers write CPU profiles there; nothing written
 `
 
@@ -35,6 +36,7 @@ async function main(): Promise<void> {
       quick: { type: 'boolean', default: false },
       only: { type: 'string', multiple: true, default: [] },
       engine: { type: 'string', multiple: true, default: [] },
+      at: { type: 'string', multiple: true, default: [] },
       profile: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
@@ -53,12 +55,17 @@ async function main(): Promise<void> {
   say('starting OpenBao on raft storage with an audit file, and PostgreSQL')
   const vault = await startVault(issuer)
   try {
-    const plan = values.quick ? quick : full
+    const atOnce = values.at.length === 0 ? [1, 16, 64] : values.at.map(Number)
+    const plan = { ...(values.quick ? quick : full), atOnce }
     const measured = await measure({ vault, issuer, profileDir: values.profile }, plan, wanted, chosen)
     const rows = rowsOf(measured)
     const minutes = (performance.now() - startedMs) / 60_000
     const whole =
-      !values.quick && values.only.length === 0 && values.engine.length === 0 && values.profile === undefined
+      !values.quick &&
+      values.only.length === 0 &&
+      values.engine.length === 0 &&
+      values.at.length === 0 &&
+      values.profile === undefined
     console.log(`\n${promisesTable(rows)}\n`)
     if (measured.issuance !== undefined) console.log(`${issuanceTable(measured.issuance)}\n`)
     for (const line of otherLines(measured)) console.log(`- ${line}`)
@@ -76,7 +83,7 @@ type Around = Parameters<typeof measureBroker>[0]
 
 async function measure(
   around: Around,
-  plan: typeof full,
+  plan: typeof full & { readonly atOnce: readonly number[] },
   wanted: (part: Part) => boolean,
   chosen: readonly EngineName[],
 ): Promise<Measured> {
@@ -107,18 +114,19 @@ async function measure(
     )
   } else if (wanted('issuance')) {
     say('minting: straight, bare path and writ in turns')
-    const { rounds, sliceMs } = plan
-    const options = { engines: chosen, atOnce: [1, 16, 64], rounds, sliceMs, profileDir: around.profileDir }
+    const { rounds, sliceMs, atOnce } = plan
+    const options = { engines: chosen, atOnce, rounds, sliceMs, profileDir: around.profileDir }
     measured = { ...measured, issuance: await measureIssuance(around.vault, around.issuer, options, sayCell) }
   }
   return measured
 }
 
-function sayCell({ engine, atOnce, toStraight, toBare }: IssuanceCell): void {
+function sayCell({ engine, atOnce, toStraight, toBare, cpuMs }: IssuanceCell): void {
   const { p50, p99, perSecond } = toStraight
   say(
     `${engine}, ${atOnce} at once: ÷ straight p50 ${p50.toFixed(2)}, p99 ${p99.toFixed(2)}, ` +
-      `throughput ${perSecond.toFixed(2)}; ÷ bare path throughput ${toBare.perSecond.toFixed(2)}`,
+      `throughput ${perSecond.toFixed(2)}; ÷ bare path throughput ${toBare.perSecond.toFixed(2)}, ` +
+      `processor ${cpuMs.writ.toFixed(2)} ms a call (bare ${cpuMs.bare.toFixed(2)})`,
   )
 }
 

@@ -1,5 +1,5 @@
 import type { BrokerFigures } from './broker.ts'
-import type { IssuanceCell } from './issuance.ts'
+import { type IssuanceCell, variants } from './issuance.ts'
 import type { LedgerFigures } from './ledger.ts'
 import type { PolicyFigures } from './policy.ts'
 import type { ReloadFigures } from './reload.ts'
@@ -91,17 +91,21 @@ export const promisesTable = (rows: readonly Row[]): string =>
 /** The absolute figures behind the ratios. */
 export const issuanceTable = (cells: readonly IssuanceCell[]): string =>
   table(
-    ['engine', 'at once', 'variant', 'p50 ms', 'p99 ms', 'per second', 'calls'],
-    cells.flatMap(({ engine, atOnce, figures }) =>
-      Object.entries(figures).map(([variant, { p50Ms, p99Ms, perSecond, count }]) => [
-        engine,
-        String(atOnce),
-        variant,
-        p50Ms.toFixed(2),
-        p99Ms.toFixed(1),
-        perSecond.toFixed(0),
-        grouped(count),
-      ]),
+    ['engine', 'at once', 'variant', 'p50 ms', 'p99 ms', 'per second', 'calls', 'processor ms'],
+    cells.flatMap(({ engine, atOnce, figures, cpuMs }) =>
+      variants.map((variant) => {
+        const { p50Ms, p99Ms, perSecond, count } = figures[variant]
+        return [
+          engine,
+          String(atOnce),
+          variant,
+          p50Ms.toFixed(2),
+          p99Ms.toFixed(1),
+          perSecond.toFixed(0),
+          grouped(count),
+          variant === 'straight' ? '' : cpuMs[variant].toFixed(2),
+        ]
+      }),
     ),
   )
 

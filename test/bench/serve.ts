@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,7 +14,8 @@ export interface Child {
   readonly readyMs: number
   /** Resident memory now, MiB. */
   rssMb(): number
-  signal(name: NodeJS.Signals): void
+  /** Processor time of all its threads so far, milliseconds; not a number where the system does not tell. */
+  cpuMs(): number
   stop(): Promise<void>
 }
 
@@ -75,7 +76,7 @@ export async function startChild(
     url,
     readyMs: performance.now() - startedMs,
     rssMb: () => Number(spawnSync('ps', ['-o', 'rss=', '-p', String(child.pid)], { encoding: 'utf8' }).stdout) / 1024,
-    signal: (name) => void child.kill(name),
+    cpuMs: () => cpuMsOf(child.pid ?? 0),
     async stop() {
       child.kill('SIGTERM')
       await ended(child)
@@ -87,10 +88,23 @@ export async function startChild(
 function firstUrl(child: ChildProcess, logFile: string): Promise<string> {
   return new Promise((resolve, reject) => {
     if (child.stdout === null) throw new Error('no output to read')
-    child.once('exit', () => reject(new Error(`the server ended before it listened; see ${logFile}`)))
+    child.once('exit', () => {
+      reject(new Error(`the server ended before it listened:\n${readFileSync(logFile, 'utf8').slice(-2000)}`))
+    })
     createInterface({ input: child.stdout }).on('line', (line) => {
       const said: unknown = JSON.parse(line)
       if (typeof said === 'object' && said !== null && 'url' in said) resolve(String(said.url))
     })
   })
+}
+
+/** From proc(5): user and system time are fields 14 and 15, in ticks of 10 ms. The name before them may hold anything. */
+function cpuMsOf(pid: number): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return (Number(fields[11]) + Number(fields[12])) * 10
+  } catch {
+    return Number.NaN
+  }
 }
