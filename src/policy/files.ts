@@ -1,6 +1,8 @@
+import type { Dirent } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
-import { join, relative, sep } from 'node:path'
+import { join } from 'node:path'
 import { messageOf } from '../base/errors.ts'
+import { createPacer } from './pacer.ts'
 import { maxFileBytes } from './yaml.ts'
 
 /** The text of one file, or why it could not be read. */
@@ -17,36 +19,42 @@ const readAtOnce = 32
 
 /** Every `.yaml` and `.yml` file below a folder in the order of their names, but for hidden ones and those `skip` names. */
 export async function readPolicyFiles(dir: string, skip: ReadonlySet<string>): Promise<readonly PolicyFile[]> {
-  const paths = await listFiles(dir, dir, skip)
-  const files: PolicyFile[] = new Array(paths.length)
+  const names = await listFiles(dir, '', skip)
+  const files: PolicyFile[] = new Array(names.length)
   let next = 0
   const work = async (): Promise<void> => {
-    for (let at = next++; at < paths.length; at = next++) files[at] = await readOne(dir, paths[at] ?? '')
+    for (let at = next++; at < names.length; at = next++) files[at] = await readOne(dir, names[at] ?? '')
   }
   await Promise.all(Array.from({ length: readAtOnce }, work))
   return files
 }
 
-async function listFiles(root: string, dir: string, skip: ReadonlySet<string>): Promise<string[]> {
-  const entries = await readdir(dir, { withFileTypes: true })
-  const paths: string[] = []
+async function listFiles(root: string, prefix: string, skip: ReadonlySet<string>): Promise<string[]> {
+  const entries = await readdir(join(root, prefix), { withFileTypes: true })
+  const pace = createPacer()
+  const names: string[] = []
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const path = join(dir, entry.name)
+    const name = `${prefix}${entry.name}`
     // Hidden names are what editors and Kubernetes volumes (`..data`) leave next to the real ones.
-    if (entry.name.startsWith('.') || skip.has(nameOf(root, path))) continue
-    const isFolder = entry.isDirectory() || (entry.isSymbolicLink() && (await stat(path)).isDirectory())
+    if (entry.name.startsWith('.') || skip.has(name)) continue
     // A link to a folder is not followed: it could lead around in a circle.
-    if (entry.isDirectory()) paths.push(...(await listFiles(root, path, skip)))
-    else if (!isFolder && /\.ya?ml$/.test(entry.name)) paths.push(path)
-    if (paths.length > maxFiles) throw new Error(`more than ${maxFiles} files`)
+    if (entry.isDirectory()) names.push(...(await listFiles(root, `${name}/`, skip)))
+    else if (/\.ya?ml$/.test(entry.name) && !(await isLinkToFolder(entry, join(root, name)))) names.push(name)
+    if (names.length > maxFiles) throw new Error(`more than ${maxFiles} files`)
+    await pace()
   }
-  return paths
+  return names
 }
 
-const nameOf = (root: string, path: string): string => relative(root, path).split(sep).join('/')
+const isLinkToFolder = async (entry: Dirent, path: string): Promise<boolean> =>
+  entry.isSymbolicLink() &&
+  (await stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  ))
 
-async function readOne(root: string, path: string): Promise<PolicyFile> {
-  const name = nameOf(root, path)
+async function readOne(root: string, name: string): Promise<PolicyFile> {
+  const path = join(root, name)
   try {
     const { size } = await stat(path)
     if (size > maxFileBytes)

@@ -80,7 +80,9 @@ export async function link(
   const problems: LinkProblem[] = []
   const registry = register(documents, problems)
   const conditions = new Map<string, Condition>()
+  await pace()
   const linkerFor = linkers(registry, broken, conditions, problems)
+  await pace()
   for (const { source, document } of documents) {
     check(document, linkerFor(source))
     await pace()
