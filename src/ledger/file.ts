@@ -32,7 +32,7 @@ export interface FileLedgerOptions {
   readonly clock: Clock
   readonly log: Log
   readonly fs?: Disk
-  /** A segment that has grown to this many bytes is followed by a new one. */
+  /** A segment that has grown to this many bytes is followed by a new one; at most 2 GiB. */
   readonly segmentBytes?: number
   /** At most one checkpoint is signed in this time. */
   readonly checkpointIntervalMs?: number
@@ -105,6 +105,8 @@ function run(options: FileLedgerOptions, disk: Disk, start: Start): FileLedger {
   const { dir, key, clock, log } = options
   const { tree, tail, lastTimeMs } = start.recovered
   const segments: Segment[] = [...start.recovered.segments]
+  const aheadMs = lastTimeMs - clock.now()
+  if (aheadMs > 1000) log.warn({ ahead_ms: aheadMs }, 'ledger.clock_behind_last_entry')
   const failure = Promise.withResolvers<Error>()
   const listeners = createListeners(log)
   const stamp = createStamp(clock, lastTimeMs)
@@ -125,7 +127,7 @@ function run(options: FileLedgerOptions, disk: Disk, start: Start): FileLedger {
     tail,
     segments,
     nextIndex: tree.size,
-    segmentBytes: options.segmentBytes ?? 64 * 1024 * 1024,
+    segmentBytes: Math.min(options.segmentBytes ?? 64 * 1024 * 1024, 2 ** 31),
     maxWaiting: options.maxWaiting ?? 8192,
     onDurable(batch) {
       for (const { position } of batch) tree.append(Buffer.from(position.leafHash, 'hex'))

@@ -3,7 +3,7 @@ import { recordLeaf, recordText } from './record.ts'
 import { describeSegment, listSegments, scanRecords, segmentHeaderBytes } from './segments.ts'
 
 /** An entry as somebody who only reads the folder sees it. */
-export interface FollowedEntry {
+interface FollowedEntry {
   readonly index: number
   /** RFC 6962 leaf hash, hexadecimal. */
   readonly leafHash: string

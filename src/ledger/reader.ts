@@ -32,8 +32,12 @@ export function createReader(disk: Disk, segments: readonly Segment[], size: () 
     const segment = segments.findLast(({ first }) => first <= index)
     const start = segment?.offsets.at(index - segment.first)
     if (segment === undefined || start === undefined) throw new RangeError(`no entry ${index}`)
-    const file = await open(segment)
-    return { segment, start, buffer: await readUpTo(file, Math.min(bytes, segment.end - start), start) }
+    try {
+      const file = await open(segment)
+      return { segment, start, buffer: await readUpTo(file, Math.min(bytes, segment.end - start), start) }
+    } catch (cause) {
+      throw unreadable(segment, index, start, cause)
+    }
   }
 
   return {
@@ -79,6 +83,8 @@ function parse(
   }
 }
 
-function unreadable({ path }: Segment, index: number, offset: number): BrokerFault {
-  return new BrokerFault('ledger_unavailable', `entry ${index} at offset ${offset} of ${path} cannot be read back`)
+function unreadable({ path }: Segment, index: number, offset: number, cause?: unknown): BrokerFault {
+  return new BrokerFault('ledger_unavailable', `entry ${index} at offset ${offset} of ${path} cannot be read back`, {
+    cause,
+  })
 }

@@ -23,13 +23,13 @@ export interface Segment {
 }
 
 /** Offsets of records within one segment: four bytes each, growing. */
-export interface Offsets {
+interface Offsets {
   readonly count: number
   push(offset: number): void
   at(i: number): number | undefined
 }
 
-export function createOffsets(): Offsets {
+function createOffsets(): Offsets {
   let values = new Uint32Array(1024)
   let count = 0
   return {

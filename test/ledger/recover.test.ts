@@ -1,6 +1,7 @@
 import { cp, readdir, readFile, rename, rm, stat, truncate, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { silentLog } from '../../src/base/log.ts'
 import type { StoredEntry } from '../../src/ledger/ledger.ts'
 import { signingKeyOf } from '../../src/ledger/note.ts'
 import { segmentHeaderBytes } from '../../src/ledger/segments.ts'
@@ -225,6 +226,36 @@ describe('a ledger in files', () => {
       const times = (await collect(second.read(0))).map(({ entry }) => entry.time)
       expect(times).toEqual(Array(3).fill('2030-01-01T00:00:00.000Z'))
       await second.close()
+    }))
+
+  it('says in the log when the clock is behind the last entry', () =>
+    withFolder(async (dir) => {
+      const first = await openTestLedger(dir, { clock: fakeClock(Date.UTC(2030, 0, 1)) })
+      await first.append(numberedEntry(0))
+      await first.close()
+      const warned: unknown[] = []
+      const log = { ...silentLog, warn: (fields: object, event: string) => void warned.push([event, fields]) }
+      const second = await openTestLedger(dir, { clock: fakeClock(Date.UTC(2029, 11, 31)), log })
+      await second.close()
+      expect(warned).toEqual([['ledger.clock_behind_last_entry', { ahead_ms: 86_400_000 }]])
+    }))
+
+  it('answers with a fault when an entry cannot be read back, and names it', () =>
+    withFolder(async (dir) => {
+      const ledger = await openTestLedger(dir)
+      await ledger.append(numberedEntry(0))
+      await ledger.append(numberedEntry(1))
+      const bytes = await readFile(segmentFile(dir))
+      bytes[bytes.length - 5] = 0
+      await writeFile(segmentFile(dir), bytes)
+      expect((await ledger.get(0))?.index).toBe(0)
+      for (const reading of [ledger.get(1), collect(ledger.read(0))]) {
+        await expect(reading).rejects.toMatchObject({
+          ...refusal,
+          message: expect.stringContaining('entry 1 at offset'),
+        })
+      }
+      await ledger.close()
     }))
 
   it('refuses entries once as many wait as it takes, and takes more when they are on disk', () =>
