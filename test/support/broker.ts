@@ -26,6 +26,11 @@ export interface WorldOptions {
   readonly broker?: boolean
 }
 
+interface Bearer {
+  readonly as?: string
+  readonly claims?: Readonly<Record<string, Claim>>
+}
+
 export interface LogLine {
   readonly event: string
   readonly level: 'info' | 'warn' | 'error'
@@ -44,9 +49,9 @@ export interface World {
   readonly root: VaultApi
   /** A fresh token of a workload or a person. */
   token(as: string, claims?: Readonly<Record<string, Claim>>, ttlSeconds?: number): Promise<string>
-  /** Calls the broker. `as` fetches a fresh token first. */
-  api(method: string, path: string, call?: Call & { readonly as?: string }): Promise<Answer>
-  issue(as: string, request: object): Promise<Answer>
+  /** Calls the broker. `as` fetches a fresh token first, with `claims` laid over it. */
+  api(method: string, path: string, call?: Call & Bearer): Promise<Answer>
+  issue(as: string, request: object, claims?: Bearer['claims']): Promise<Answer>
   /** Every entry of the ledger that matches, as the auditor reads it over HTTP. */
   entries(query?: Readonly<Record<string, string>>): Promise<readonly StoredEntryView['entry'][]>
   /** What PostgreSQL says to this user: `in`, or the SQLSTATE of its refusal. */
@@ -120,8 +125,8 @@ async function withBroker(options: WorldOptions, { policies, stack, bao, closers
   const root = vaultApi(stack.vault.address, stack.vault.token)
   const token: World['token'] = (as, claims, ttlSeconds) =>
     stack.issuer.token({ as, ...(claims && { claims }), ...(ttlSeconds && { ttlSeconds }) })
-  const api: World['api'] = async (method, path, { as, ...call } = {}) =>
-    callApi(running().url, method, path, as === undefined ? call : { ...call, token: await token(as) })
+  const api: World['api'] = async (method, path, { as, claims, ...call } = {}) =>
+    callApi(running().url, method, path, as === undefined ? call : { ...call, token: await token(as, claims) })
   return {
     get url() {
       return running().url
@@ -136,7 +141,7 @@ async function withBroker(options: WorldOptions, { policies, stack, bao, closers
     root,
     token,
     api,
-    issue: (as, body) => api('POST', '/v1/credentials', { as, body }),
+    issue: (as, body, claims) => api('POST', '/v1/credentials', { as, body, ...(claims && { claims }) }),
     entries: (query = {}) => allEntries(api, query),
     login: (secret) => tryLogin(stack.postgres.url, secret),
     leases: (role) => leasesOf(root, role),
