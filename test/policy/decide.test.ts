@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { standing } from '../../src/policy/decide.ts'
+import { loadPolicies } from '../../src/policy/load.ts'
 import { personOf, workloadsOf } from '../../src/policy/parties.ts'
-import { ask, base, checkout, edit, exception, guardrail, loadSet, noonMs, outcome } from './organisation.ts'
+import { ask, base, checkout, edit, exception, folder, guardrail, loadSet, noonMs, outcome } from './organisation.ts'
 
 const dayMs = 86_400_000
 const accessOf = (decision: ReturnType<typeof ask>) => {
@@ -359,4 +360,11 @@ test('conditions see the request, with zero values for what it leaves out', asyn
   const set = await loadSet(edit('workload.yaml', '    renewable: true', `    when: ${JSON.stringify(ttl)}`))
   expect(outcome(ask(set, { request: { ttlSeconds: 600 } }))).toBe('allow')
   expect(outcome(ask(set, { request: { ttlSeconds: 601 } }))).toBe('condition_failed')
+})
+
+test('where reviews count as attested at a time, those attested before it are current again', async () => {
+  const later = noonMs + 1000 * dayMs
+  const fresh = await loadPolicies(await folder(base), { reviewedAtMs: later - dayMs })
+  expect(outcome(ask(await loadSet(), { nowMs: later }))).toBe('review_overdue')
+  expect(fresh.ok && outcome(ask(fresh.set, { nowMs: later }))).toBe('allow')
 })

@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Io } from '../../src/cli/command.ts'
 import { policyCommand } from '../../src/cli/commands/policy.ts'
 import { readEnvironment } from '../../src/config/environment.ts'
@@ -11,6 +11,7 @@ import { loadPolicies } from '../../src/policy/load.ts'
 import { schemas } from '../../src/policy/schema.ts'
 import { runTestCases } from '../../src/policy/testcases.ts'
 import { fakeClock } from '../support/clock.ts'
+import { startIssuer } from '../support/issuer.ts'
 import { base, checkout, edit, folder, guardrail, loadSet, noonMs, request } from './organisation.ts'
 
 const policies = fileURLToPath(new URL('../../policies', import.meta.url))
@@ -203,6 +204,29 @@ describe('writ policy', () => {
     })
     expect((await run('explain', '--token', jwt({ iss: 'https://evil.example' }), ...args)).status).toBe(4)
     expect((await run('explain', '--token', 'junk', ...args)).status).toBe(4)
+  })
+  test('explain verifies a signed token with the keys of its issuer, and shows every check', async () => {
+    const issuer = await startIssuer()
+    onTestFinished(() => issuer.close())
+    const { url } = issuer
+    const keys = `{ jwks: ${JSON.stringify(issuer.jwks())} }`
+    const own = edit(
+      'issuer.yaml',
+      'https://kubernetes.default.svc',
+      url,
+      edit('issuer.yaml', '{ discovery: true }', keys),
+    )
+    const dir = await folder(edit('issuer.yaml', 'flavour: kubernetes', 'flavour: generic', own))
+    const nowSeconds = fakeClock().now() / 1000
+    const token = await issuer.sign({ sub: 'system:serviceaccount:orders:checkout' }, { now: nowSeconds })
+    const asked = ['--purpose', 'read', '--credential', 'orders-ro', '--policies', dir]
+    const good = await run('explain', '--token', token, ...asked)
+    expect(good.stdout).toContain('allowed: orders-ro in prod for 900 seconds')
+    expect(good.stdout).toContain('pass  signature')
+    expect(good.status).toBe(0)
+    const forged = await run('explain', '--token', `${token.slice(0, -8)}AAAAAAAA`, ...asked)
+    expect(forged.status).toBe(4)
+    expect(forged.stdout).toContain('denied: token_invalid')
   })
   test('explain refuses a token that no issuer signed', async () => {
     const result = await run(
