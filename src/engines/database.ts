@@ -1,12 +1,9 @@
 import { z } from 'zod'
-import type { Clock } from '../base/clock.ts'
 import { Secret } from '../base/secret.ts'
+import type { EngineDeps } from './deps.ts'
 import type { Engine, LeaseHandle, Minted, MintOrder, MintTarget } from './engine.ts'
 import { AmbiguousMint, VaultFault } from './faults.ts'
-import type { Leases } from './leases.ts'
 import { paramsOf, vaultPath } from './target.ts'
-import type { VaultSession } from './vault-session.ts'
-import type { MintWrapped } from './wrapped.ts'
 
 const credentials = z.object({ username: z.string().min(1).max(200), password: z.string().min(1) })
 const noParams = z.strictObject({})
@@ -17,12 +14,7 @@ const noParams = z.strictObject({})
  * the user in time even if the broker is gone; where it is shorter, the lease is extended as far as the role allows.
  * A role whose `default_ttl` is the usual life saves that call.
  */
-export function createDatabaseEngine(deps: {
-  session: VaultSession
-  leases: Leases
-  mintWrapped: MintWrapped
-  clock: Clock
-}): Engine {
+export function createDatabaseEngine(deps: EngineDeps): Engine {
   const { session, leases, clock } = deps
 
   async function mint(order: MintOrder): Promise<Minted> {

@@ -1,12 +1,10 @@
 import { z } from 'zod'
 import { BrokerFault } from '../base/errors.ts'
 import { Secret } from '../base/secret.ts'
+import type { EngineDeps } from './deps.ts'
 import type { Engine, Minted, MintOrder, MintTarget } from './engine.ts'
 import { VaultFault } from './faults.ts'
-import type { Leases } from './leases.ts'
 import { paramsOf, textListParam, vaultPath } from './target.ts'
-import type { VaultSession } from './vault-session.ts'
-import type { MintWrapped } from './wrapped.ts'
 
 const params = z.strictObject({ keys: textListParam.optional(), version: z.int().min(1).optional() })
 
@@ -16,7 +14,7 @@ const secretVersion = z.object({
 })
 
 /** Static secrets of a kv version 2 mount. Nothing expires and nothing can be ended: policy lets them through by exception only. */
-export function createKvEngine(deps: { session: VaultSession; leases: Leases; mintWrapped: MintWrapped }): Engine {
+export function createKvEngine(deps: EngineDeps): Engine {
   const { session, leases } = deps
 
   async function mint(order: MintOrder): Promise<Minted> {

@@ -1,17 +1,14 @@
 import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
-import type { Clock } from '../base/clock.ts'
 import { Secret } from '../base/secret.ts'
 import { renderTemplate } from '../base/template.ts'
 import { type CertificateNames, checkCsr } from './csr.ts'
 import { leaseNeeds } from './database.ts'
+import type { EngineDeps } from './deps.ts'
 import type { Engine, LeaseHandle, Minted, MintOrder, MintTarget } from './engine.ts'
 import { AmbiguousMint, VaultFault } from './faults.ts'
-import type { Leases } from './leases.ts'
 import { refuseLongLife } from './life.ts'
 import { paramsOf, textListParam, vaultPath } from './target.ts'
-import type { VaultSession } from './vault-session.ts'
-import type { MintWrapped } from './wrapped.ts'
 
 const params = z.strictObject({
   common_name: z.string().max(253).optional(),
@@ -42,12 +39,7 @@ type Issued = z.infer<typeof issued>
  * Certificates: `mount/issue/role`, or `mount/sign/role` when the caller sends a CSR, so that its key never leaves it.
  * All names come from the Credential through templates. Revocable by serial unless the role stores nothing.
  */
-export function createPkiEngine(deps: {
-  session: VaultSession
-  leases: Leases
-  mintWrapped: MintWrapped
-  clock: Clock
-}): Engine {
+export function createPkiEngine(deps: EngineDeps): Engine {
   const { session, leases, clock } = deps
 
   async function mint(order: MintOrder): Promise<Minted> {

@@ -1,16 +1,13 @@
 import sshpk from 'sshpk'
 import { z } from 'zod'
-import type { Clock } from '../base/clock.ts'
 import { BrokerFault } from '../base/errors.ts'
 import { Secret } from '../base/secret.ts'
 import { renderTemplate } from '../base/template.ts'
+import type { EngineDeps } from './deps.ts'
 import type { Engine, Minted, MintOrder, PublicId } from './engine.ts'
 import { VaultFault } from './faults.ts'
-import type { Leases } from './leases.ts'
 import { refuseLongLife } from './life.ts'
 import { paramsOf, textListParam, vaultPath } from './target.ts'
-import type { VaultSession } from './vault-session.ts'
-import type { MintWrapped } from './wrapped.ts'
 
 const params = z.strictObject({
   valid_principals: textListParam.optional(),
@@ -28,12 +25,7 @@ const signed = z.object({
 })
 
 /** Signs the caller's public key (`mount/sign/role`): the private key never leaves the workload. Nothing can end a certificate early. */
-export function createSshEngine(deps: {
-  session: VaultSession
-  leases: Leases
-  mintWrapped: MintWrapped
-  clock: Clock
-}): Engine {
+export function createSshEngine(deps: EngineDeps): Engine {
   const { session, leases, clock } = deps
 
   async function mint(order: MintOrder): Promise<Minted> {

@@ -51,6 +51,23 @@ export type GrantEntry = Extract<
 /** Where a grant comes from: the token's issuer and subject, the stated reason, the task and approval it rests on. */
 export type GrantOrigin = Pick<Grant, 'issuer' | 'subject' | 'reason' | 'task' | 'approval'>
 
+/** What no grant has before it is issued. */
+const unborn = {
+  issuedAtMs: undefined,
+  expiresAtMs: undefined,
+  endedAtMs: undefined,
+  renewable: false,
+  revocable: false,
+  static: false,
+  lease: undefined,
+  ids: [],
+  cause: undefined,
+  outcome: undefined,
+  attempts: 0,
+  retryAtMs: undefined,
+  ledger: { intent: -1, issued: undefined, ended: undefined },
+} as const
+
 /** A grant before its intent is recorded: it only holds its place under the limits. */
 export function openGrant(id: GrantId, access: Access, from: GrantOrigin, nowMs: number): Grant {
   const { engine, mount, role } = access.target
@@ -66,20 +83,8 @@ export function openGrant(id: GrantId, access: Access, from: GrantOrigin, nowMs:
     delivery: access.delivery,
     ...from,
     openedAtMs: nowMs,
-    issuedAtMs: undefined,
-    expiresAtMs: undefined,
-    endedAtMs: undefined,
+    ...unborn,
     ceilings: access.ceilings,
-    renewable: false,
-    revocable: false,
-    static: false,
-    lease: undefined,
-    ids: [],
-    cause: undefined,
-    outcome: undefined,
-    attempts: 0,
-    retryAtMs: undefined,
-    ledger: { intent: -1, issued: undefined, ended: undefined },
   }
 }
 
@@ -106,20 +111,9 @@ export function grantOfIntent(
     approval: entry.approval,
     reason: entry.reason ?? '',
     openedAtMs: nowMs,
-    issuedAtMs: undefined,
-    expiresAtMs: undefined,
-    endedAtMs: undefined,
+    ...unborn,
     ceilings: entry.ceilings,
-    renewable: false,
-    revocable: false,
-    static: false,
-    lease: undefined,
-    ids: [],
-    cause: undefined,
-    outcome: undefined,
-    attempts: 0,
-    retryAtMs: undefined,
-    ledger: { intent: index, issued: undefined, ended: undefined },
+    ledger: { ...unborn.ledger, intent: index },
   }
 }
 
