@@ -17,7 +17,9 @@ export interface WorldOptions {
   readonly vault?: 'embedded' | 'bao-dev' | 'bao-raft'
   /** Changes the worked organisation before anything is started. */
   readonly policies?: (folder: PolicyFolder) => Promise<void>
-  readonly config?: (config: Config, stack: DevStack) => Config
+  readonly config?: (config: Config) => Config
+  /** Runs when everything but the broker is up. */
+  readonly prepare?: (stack: DevStack) => Promise<void>
   /** Moves the whole world, the embedded Vault included; see `shiftedClock`. */
   readonly clock?: Clock
   /** Without it nothing is logged, but kept in `World.logged`. */
@@ -84,6 +86,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
       ...(options.clock === undefined ? {} : { clock: options.clock }),
     })
     closers.push(stack.stop)
+    await options.prepare?.(stack)
     return await withBroker(options, { policies, stack, bao, closers, stop })
   } catch (error) {
     await stop()
@@ -156,7 +159,7 @@ async function withBroker(options: WorldOptions, { policies, stack, bao, closers
 
 function configOf({ config = (given) => given }: WorldOptions, stack: DevStack, policies: PolicyFolder): Config {
   const url = 'https://writ.example.com'
-  return config({ ...brokerConfig(stack, { port: 0, policiesDir: policies.dir }), url }, stack)
+  return config({ ...brokerConfig(stack, { port: 0, policiesDir: policies.dir }), url })
 }
 
 function keepingLog(lines: LogLine[]): Log {
