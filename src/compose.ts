@@ -28,6 +28,7 @@ import { type FileLedger, openFileLedger } from './ledger/file.ts'
 import { openLedgerKey } from './ledger/keys.ts'
 import { createRefusals } from './ledger/refusals.ts'
 import { createSealer, openSealKey } from './ledger/seal.ts'
+import type { loadPolicies } from './policy/load.ts'
 import { createPolicyStore } from './policy/store.ts'
 import { countFromLedger, readinessOf, watchedBy } from './readiness.ts'
 import { memoryState } from './state/memory.ts'
@@ -38,6 +39,8 @@ export interface ComposeOptions {
   readonly clock?: Clock
   /** `writ dev` signs for the issuers of its policies, over http on loopback. */
   readonly identity?: Pick<IssuersOptions, 'keysFor' | 'allowLoopbackHttp'>
+  /** How policies are read, where it is not the usual way. */
+  readonly loadPolicies?: typeof loadPolicies
 }
 
 /** A broker that answers. */
@@ -69,7 +72,13 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     countFromLedger(ledger, metrics)
     const sealer = createSealer(await openSealKey(join(dirname(config.ledger.keyFile), 'seal.key')))
 
-    const policies = await createPolicyStore({ dir: config.policies, clock, log, ...policyRecord(ledger) })
+    const policies = await createPolicyStore({
+      dir: config.policies,
+      clock,
+      log,
+      ...policyRecord(ledger),
+      ...(options.loadPolicies === undefined ? {} : { load: options.loadPolicies }),
+    })
     opened.push(() => policies.close())
     const state = memoryState(clock)
     opened.push(() => state.close())

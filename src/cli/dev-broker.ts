@@ -1,10 +1,11 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import type { Clock } from '../base/clock.ts'
+import { type Clock, systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { compose, type Running } from '../compose.ts'
 import { brokerConfig } from '../dev/broker-config.ts'
 import type { DevStack } from '../dev/stack.ts'
+import { loadPolicies } from '../policy/load.ts'
 
 /** The one place where the broker is put over a development stack: the wiring of production, with the stack's own keys. */
 export async function startDevBroker(
@@ -15,6 +16,8 @@ export async function startDevBroker(
   // The broker names itself in links, so it must know its port before it listens.
   const port = options.port === 0 ? await freePort() : options.port
   const identity = { keysFor: stack.issuer.keysFor, allowLoopbackHttp: true }
+  // The examples were reviewed when they were written; so that they work for years, here they are reviewed at the start.
+  const reviewedAtMs = (clock ?? systemClock).now()
   return compose(brokerConfig(stack, { port, policiesDir }), {
     log,
     identity,

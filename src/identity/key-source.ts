@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import type { IssuerPolicy } from '../policy/issuer.ts'
 import { type FetchText, KeyFetchError, keyUrl, maxDocumentBytes } from './fetch-text.ts'
 import { type Algorithm, importKeySet, KeyDocumentError, type KeySet, readDocument } from './jwks.ts'
@@ -50,8 +50,9 @@ export function createKeySource(options: KeySourceOptions): KeySource {
 
 // Reads at most the bound, whatever the file grows to meanwhile; a device or pipe is not a key file.
 async function readFile(path: string): Promise<string> {
+  let file: FileHandle | undefined
   try {
-    await using file = await open(path, 'r')
+    file = await open(path, 'r')
     if (!(await file.stat()).isFile()) throw new KeyFetchError('the key file is not a regular file')
     const buffer = Buffer.alloc(maxDocumentBytes + 1)
     const { bytesRead } = await file.read(buffer, 0, buffer.length, 0)
@@ -61,5 +62,7 @@ async function readFile(path: string): Promise<string> {
     if (error instanceof KeyFetchError) throw error
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'no code'
     throw new KeyFetchError(`the key file cannot be read (${code})`)
+  } finally {
+    await file?.close()
   }
 }
