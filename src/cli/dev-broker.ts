@@ -1,27 +1,32 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { type Clock, systemClock } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { compose, type Running } from '../compose.ts'
 import { brokerConfig } from '../dev/broker-config.ts'
 import type { DevStack } from '../dev/stack.ts'
 import { loadPolicies } from '../policy/load.ts'
 
+export interface DevBrokerOptions {
+  /** 0 takes a free one. */
+  readonly port: number
+  readonly policiesDir: string
+  readonly log: Log
+  readonly clock?: Clock
+  /** Purposes count as reviewed then, so that a story told from the examples is true for years. */
+  readonly reviewedAtMs?: number
+}
+
 /** The one place where the broker is put over a development stack: the wiring of production, with the stack's own keys. */
-export async function startDevBroker(
-  stack: DevStack,
-  options: { readonly port: number; readonly policiesDir: string; readonly log: Log; readonly clock?: Clock },
-): Promise<Running> {
-  const { log, clock, policiesDir } = options
+export async function startDevBroker(stack: DevStack, options: DevBrokerOptions): Promise<Running> {
+  const { log, clock, policiesDir, reviewedAtMs } = options
   // The broker names itself in links, so it must know its port before it listens.
   const port = options.port === 0 ? await freePort() : options.port
-  const identity = { keysFor: stack.issuer.keysFor, allowLoopbackHttp: true }
-  // The examples were reviewed when they were written; so that they work for years, here they are reviewed at the start.
-  const reviewedAtMs = (clock ?? systemClock).now()
   return compose(brokerConfig(stack, { port, policiesDir }), {
     log,
-    identity,
+    identity: { keysFor: stack.issuer.keysFor, allowLoopbackHttp: true },
     ...(clock === undefined ? {} : { clock }),
+    ...(reviewedAtMs === undefined ? {} : { loadPolicies: (dir: string) => loadPolicies(dir, { reviewedAtMs }) }),
   })
 }
 
