@@ -40,7 +40,7 @@ export function loadConfig(from: {
     ...applied.problems,
     ...(parsed.success ? [] : parsed.error.issues.flatMap((issue) => explain(issue, applied.origins, locate))),
   ]
-  if (!parsed.success || problems.length > 0) return { ok: false, refusal: problems }
+  if (!parsed.success || problems.length > 0) return { ok: false, refusal: inOrder(problems) }
 
   const auth = authOf(parsed.data, from.environment, (path) => resolve(folder, path))
   if (!auth.ok) return { ok: false, refusal: [{ ...auth.refusal, where: locate(['vault', 'auth']) }] }
@@ -48,6 +48,15 @@ export function loadConfig(from: {
     config: complete(parsed.data, auth.value, (path) => resolve(folder, path)),
     warnings: [...misspeltVariables(from.environment), ...unused(parsed.data)],
   })
+}
+
+/** Variables first, then as one reads the file. */
+function inOrder(problems: readonly ConfigProblem[]): readonly ConfigProblem[] {
+  const place = ({ where }: ConfigProblem): number => {
+    const [, line, column] = /:(\d+):(\d+)$/.exec(where) ?? []
+    return line === undefined ? -1 : Number(line) * 1e6 + Number(column)
+  }
+  return problems.toSorted((one, other) => place(one) - place(other))
 }
 
 const greatestFileBytes = 1024 * 1024

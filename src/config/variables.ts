@@ -31,8 +31,8 @@ export function applyVariables(
     if (found === undefined) continue
     const value = coerce(setting, found.text, absolute)
     if (value === undefined) {
-      const fix = setting.type === 'integer' ? 'write a whole number' : 'write true or false'
-      problems.push({ where: found.name, message: `${setting.path.join('.')}: not a ${setting.type}`, fix })
+      const wanted = setting.type === 'integer' ? 'a whole number' : 'true or false'
+      problems.push({ where: found.name, message: `${setting.path.join('.')}: not ${wanted}`, fix: `write ${wanted}` })
       continue
     }
     if (put(values, setting.path, value)) origins.set(setting.path.join('.'), found.name)
