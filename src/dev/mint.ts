@@ -33,7 +33,7 @@ export class TokenOrderError extends Error {
 const standardSeconds = 300
 
 /** What the development issuer can sign with, the first being its own choice. */
-export const signingAlgorithms = [
+const signingAlgorithms = [
   'ES256',
   'RS256',
   'ES384',

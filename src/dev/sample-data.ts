@@ -4,7 +4,7 @@ import type { Client } from 'pg'
 export const groups = { read: 'writ_dev_read', write: 'writ_dev_write' } as const
 
 /** Database the example credentials open. */
-export const sampleDatabase = 'orders'
+const sampleDatabase = 'orders'
 
 const tables = `
 CREATE TABLE IF NOT EXISTS customers (
@@ -52,7 +52,7 @@ async function connected<T>(url: string, run: (client: Client) => Promise<T>): P
 }
 
 /** The same server, another database. */
-export function databaseUrl(url: string, database: string): string {
+function databaseUrl(url: string, database: string): string {
   const changed = new URL(url)
   changed.pathname = `/${database}`
   return changed.href

@@ -23,7 +23,7 @@ const post = (path: string, body: unknown = {}, more: Partial<Step> = {}): Step 
 const remove = (path: string): Step => ({ method: 'DELETE', path })
 
 // A public key and a request made once, so that both servers are asked the same.
-export const sshKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFT/iXu5jk79u2m3P/6mviWVjXYjR9qR3KVlMZQkVB2n'
+const sshKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFT/iXu5jk79u2m3P/6mviWVjXYjR9qR3KVlMZQkVB2n'
 
 /** A certificate signing request for a name, signed with a new P-256 key. */
 export async function csrFor(commonName: string): Promise<string> {

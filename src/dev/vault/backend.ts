@@ -1,5 +1,3 @@
-import type { Clock } from '../../base/clock.ts'
-import type { Leases } from './leases.ts'
 import type { Token } from './tokens.ts'
 
 /** What Vault makes of the HTTP method: `create` and `update` are one verb to handlers and two to policies. */
@@ -37,7 +35,7 @@ export interface Reply {
   readonly whole?: Readonly<Record<string, unknown>>
 }
 
-export type Handler = (call: Call) => Reply | undefined | Promise<Reply | undefined>
+type Handler = (call: Call) => Reply | undefined | Promise<Reply | undefined>
 
 /** `creds/:name` names one segment, a trailing `*rest` takes all that is left. */
 export interface Route {
@@ -67,12 +65,6 @@ export interface Mount {
   readonly description: string
   readonly options: Readonly<Record<string, string>> | null
   readonly config: { readonly default_lease_ttl: number; readonly max_lease_ttl: number }
-}
-
-/** What every backend may use. */
-export interface BackendDeps {
-  readonly clock: Clock
-  readonly leases: Leases
 }
 
 /** An answer that is an error; `errors` is Vault's own wording, which clients match on. */

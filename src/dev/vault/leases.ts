@@ -25,7 +25,7 @@ interface Held extends Lease {
 }
 
 /** What a secrets engine says about a secret it has just made. */
-export interface NewLease {
+interface NewLease {
   /** Such as `database/creds/orders-ro/`; a random name is added. */
   readonly prefix: string
   readonly tokenId: string

@@ -17,7 +17,7 @@ interface Rule {
   readonly maxWrapSeconds: number
 }
 
-export interface StoredPolicy {
+interface StoredPolicy {
   readonly name: string
   readonly text: string
   readonly modifiedMs: number
@@ -25,7 +25,7 @@ export interface StoredPolicy {
 }
 
 /** What is asked of a path. */
-export interface Access {
+interface Access {
   readonly path: string
   readonly capability: Capability
   readonly sudo: boolean

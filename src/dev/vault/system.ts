@@ -9,7 +9,7 @@ import type { Tokens } from './tokens.ts'
 import type { Wrapping } from './wrapping.ts'
 
 /** The release whose behaviour this server follows, and a mark that says this is not it. */
-export const followedVersion = '2.5.5-writ-dev'
+const followedVersion = '2.5.5-writ-dev'
 
 const bare = (body: unknown): Reply => ({ raw: { type: 'application/json', body: `${JSON.stringify(body)}\n` } })
 

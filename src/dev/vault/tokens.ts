@@ -27,7 +27,7 @@ export interface Token {
 }
 
 /** What a token is made from; absent values take Vault's defaults. */
-export interface NewToken {
+interface NewToken {
   readonly id?: string
   readonly policies: readonly string[]
   readonly meta?: Readonly<Record<string, string>> | undefined

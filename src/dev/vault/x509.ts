@@ -1,6 +1,6 @@
 // The library below resolves its parts by metadata and needs this first.
 import 'reflect-metadata'
-import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject, webcrypto } from 'node:crypto'
+import { createPublicKey, generateKeyPair, type KeyObject, webcrypto } from 'node:crypto'
 import { promisify } from 'node:util'
 import * as x509 from '@peculiar/x509'
 import { VaultError } from './backend.ts'
@@ -198,6 +198,3 @@ export async function readCsr(pem: string): Promise<Csr> {
     altNames: { dns: of('dns'), email: of('email'), uri: of('url'), ip: of('ip') },
   }
 }
-
-/** Reads a private key that was handed in. */
-export const readPrivateKey = (pem: string): KeyObject => createPrivateKey(pem)
