@@ -7,6 +7,13 @@ import { type StackOptions, StackRefused } from '../dev/stack.ts'
 import { VaultChildUnavailable } from '../dev/vault-child.ts'
 import { CommandError, exit, type Io, UsageError } from './command.ts'
 
+/** A development stack hands out tokens and root keys to whoever asks. @throws CommandError where `NODE_ENV` is production */
+export function refuseProduction(command: string, io: Io): void {
+  if (io.environment.nodeEnv !== 'production') return
+  const fix = 'use writ serve, or unset NODE_ENV'
+  throw new CommandError(exit.usage, `${command} trusts everyone on this machine and does not run in production`, fix)
+}
+
 /** The policies a development command uses: those named, those here, or the examples that come with writ. */
 export function policiesFolder(given: string | undefined): string {
   if (given !== undefined) return resolve(given)

@@ -5,7 +5,7 @@ import { verifyLedger } from '../../ledger/check.ts'
 import { type Command, exit, type Io, writeJson } from '../command.ts'
 import { type Scene, type Seen, story } from '../demo/story.ts'
 import { startDevBroker } from '../dev-broker.ts'
-import { explainStart, policiesFolder, vaultChoice } from '../dev-options.ts'
+import { explainStart, policiesFolder, refuseProduction, vaultChoice } from '../dev-options.ts'
 import { createBrokerClient } from '../http-client.ts'
 import { parseOptions } from '../options.ts'
 import { printable } from '../terminal.ts'
@@ -38,6 +38,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     policies: { type: 'string' },
     json: { type: 'boolean' },
   })
+  refuseProduction('writ demo', io)
   const policiesDir = policiesFolder(values.policies)
   const startedMs = performance.now()
   const tell = teller(io, values.json === true)

@@ -1,16 +1,12 @@
-import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { messageOf } from '../../base/errors.ts'
 import type { Running } from '../../compose.ts'
-import { PostgresUnavailable } from '../../dev/postgres.ts'
-import { type DevStack, type StackOptions, StackRefused, startDevStack, writeReadyFile } from '../../dev/stack.ts'
-import { VaultChildUnavailable } from '../../dev/vault-child.ts'
+import { type DevStack, startDevStack, writeReadyFile } from '../../dev/stack.ts'
 import { createLog } from '../../http/log.ts'
 import { signalStatus } from '../child.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { startDevBroker } from '../dev-broker.ts'
+import { explainStart, policiesFolder, refuseProduction, vaultChoice } from '../dev-options.ts'
 import { parseOptions } from '../options.ts'
 import { devTokenCommand } from './dev-token.ts'
 
@@ -51,10 +47,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     'ready-file': { type: 'string' },
     json: { type: 'boolean' },
   })
-  if (io.environment.nodeEnv === 'production') {
-    const fix = 'use writ serve, or unset NODE_ENV'
-    throw new CommandError(exit.usage, 'writ dev trusts everyone on this machine and does not run in production', fix)
-  }
+  refuseProduction('writ dev', io)
   const port = portOf(values.port)
   const policiesDir = policiesFolder(values.policies)
   // One that a killed run left behind would tell whoever waits for it the wrong place.
@@ -64,7 +57,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   let stack: DevStack | undefined
   let broker: Running | undefined
   try {
-    stack = await startOrExplain({
+    stack = await startDevStack({
       // Zero stays zero: each part then takes a free port of its own.
       issuerPort: port === 0 ? 0 : port + 1,
       policiesDir,
@@ -84,7 +77,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     if (typeof ended === 'string') return exit.done
     throw new CommandError(exit.fault, `the ledger can no longer be written: ${messageOf(ended)}`)
   } catch (error) {
-    throw explained(error)
+    return explainStart(error)
   } finally {
     if (values['ready-file'] !== undefined) await rm(values['ready-file'], { force: true })
     await broker?.close()
@@ -96,37 +89,11 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   }
 }
 
-const startOrExplain = (options: StackOptions): Promise<DevStack> =>
-  startDevStack(options).catch((error: unknown) => {
-    throw explained(error)
-  })
-
-/** Faults of the stack in words that say what to do; others as they are. */
-function explained(error: unknown): unknown {
-  const known = [StackRefused, PostgresUnavailable, VaultChildUnavailable].some((kind) => error instanceof kind)
-  return known ? new CommandError(exit.fault, messageOf(error), undefined, { cause: error }) : error
-}
-
 function portOf(text: string | undefined): number {
   if (text === undefined) return 8787
   const port = Number(text)
   if (!/^\d{1,5}$/.test(text) || port > 65_534) throw new UsageError('--port is a number from 0 to 65534')
   return port
-}
-
-function policiesFolder(given: string | undefined): string {
-  if (given !== undefined) return resolve(given)
-  const here = resolve('policies')
-  return existsSync(here) ? here : fileURLToPath(new URL('../../../policies', import.meta.url))
-}
-
-function vaultChoice(given: string | undefined, io: Io): StackOptions['vault'] {
-  if (given === undefined || given === 'embedded') return 'embedded'
-  if (given === 'bao') return 'bao'
-  if (!URL.canParse(given) || !/^https?:$/.test(new URL(given).protocol)) {
-    throw new UsageError('--vault is embedded, bao, or the URL of a running Vault')
-  }
-  return { url: given, token: io.environment.vault.token?.reveal() }
 }
 
 /** What the contract says the ready file and the first JSON line hold. */
