@@ -1,3 +1,4 @@
+import { bounded } from '../base/bounded.ts'
 import type { Clock } from '../base/clock.ts'
 import { BrokerFault, messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
@@ -9,7 +10,6 @@ import { about } from '../grants/end.ts'
 import type { Grant } from '../grants/grant.ts'
 import type { Provenance } from '../grants/provenance.ts'
 import type { Registry } from '../grants/registry.ts'
-import { bounded } from '../ledger/entry.ts'
 import type { Position } from '../ledger/ledger.ts'
 import type { Access } from '../policy/decision.ts'
 

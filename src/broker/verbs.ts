@@ -1,3 +1,4 @@
+import { bounded } from '../base/bounded.ts'
 import { parseDuration } from '../base/duration.ts'
 import { type GrantId, isId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
@@ -18,7 +19,6 @@ import { isOperator, mayEnd, mayReadEntry, maySee } from '../grants/authority.ts
 import type { Grant } from '../grants/grant.ts'
 import { byBroker } from '../grants/provenance.ts'
 import { type Task, taskView } from '../grants/tasks.ts'
-import { bounded } from '../ledger/entry.ts'
 import { entryView, queryEntries } from '../ledger/query.ts'
 import { standing } from '../policy/decide.ts'
 import type { Caller } from './caller.ts'

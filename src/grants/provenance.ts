@@ -1,7 +1,8 @@
+import { bounded } from '../base/bounded.ts'
 import type { RequestId } from '../base/ids.ts'
 import { currentTraceId } from '../base/trace.ts'
 import type { Identity } from '../identity/identity.ts'
-import { type Actor, bounded } from '../ledger/entry.ts'
+import type { Actor } from '../ledger/entry.ts'
 
 /** Who did something and how to find the request again; the fields every entry about it carries. */
 export interface Provenance {

@@ -198,10 +198,3 @@ export type EndReason = z.infer<typeof endReason>
 
 /** Greatest size of an entry's canonical bytes: C2SP tlog-tiles prefixes entries with 16 bits. */
 export const maxEntryBytes = 65_535
-
-/** Bounds outside text to what an entry may hold, marking what was cut. Never throws. */
-export function bounded(text: string, max = 512): string {
-  // Lone surrogates have no UTF-8 form, and RFC 8785 refuses them.
-  const whole = text.toWellFormed()
-  return whole.length <= max ? whole : `${whole.slice(0, max - 1).toWellFormed()}…`
-}

@@ -1,6 +1,7 @@
+import { bounded } from '../base/bounded.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Refusal } from '../base/result.ts'
-import { bounded, type EntryBody } from './entry.ts'
+import type { EntryBody } from './entry.ts'
 import type { Ledger } from './ledger.ts'
 
 type Denied = Extract<EntryBody, { kind: 'request.denied' }>

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { bounded, type EntryBody, entrySchema } from '../../src/ledger/entry.ts'
+import { bounded } from '../../src/base/bounded.ts'
+import { type EntryBody, entrySchema } from '../../src/ledger/entry.ts'
 import { endedEntry, intentEntry, issuedEntry, loadedEntry, numberedEntry, renewedEntry } from '../support/entries.ts'
 
 const samples = [loadedEntry, intentEntry(1), issuedEntry(1), renewedEntry(1), endedEntry(1), numberedEntry(1)]
