@@ -9,7 +9,7 @@ import type { EndReason } from '../ledger/entry.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Grant, GrantEntry, GrantOutcome } from './grant.ts'
 import type { Provenance } from './provenance.ts'
-import type { Registry } from './registry.ts'
+import { mintLostAfterMs, type Registry } from './registry.ts'
 
 /** Tries at once before the grant is left to the sweep. */
 const triesAtOnce = 3
@@ -55,7 +55,8 @@ export function createEnder(deps: Deps): Ender {
       const grant = await registry.get(id)
       if (grant === undefined || grant.status === 'active' || grant.status === 'ended') return grant
       if (grant.status === 'ending' && (grant.ledger.issued !== undefined || clock.now() >= untilMs)) return grant
-      if (grant.status === 'minting') await registry.record(grant, endingEntry(grant, order))
+      // Whatever happened to it in the meantime is seen on the next look.
+      if (grant.status === 'minting') await registry.record(grant, endingEntry(grant, order)).catch(unlessMoved)
       if (clock.now() >= untilMs) return grant
       await sleep(clock, 10)
     }
@@ -86,17 +87,42 @@ export function createEnder(deps: Deps): Ender {
     return view(ended, latencyMs)
   }
 
+  /** Nobody may be left to ask again, so whatever went wrong the sweep goes on with it. */
+  async function runOrPostpone(id: GrantId, order: EndOrder): Promise<EndedGrant> {
+    try {
+      return await run(id, order)
+    } catch (error) {
+      const now = clock.now()
+      await registry.update(id, (present) => {
+        if (present.status !== 'ending' || (present.retryAtMs ?? 0) > now) return undefined
+        // Until Vault can no longer be minting, there may be more to revoke than it lists.
+        const settleAtMs = present.ledger.issued === undefined ? present.openedAtMs + mintLostAfterMs : 0
+        return {
+          ...present,
+          retryAtMs: Math.max(settleAtMs, now + backoffMs(1_000, present.attempts + 1, longestRetryMs)),
+        }
+      })
+      throw error
+    }
+  }
+
   return {
     end(grant, order) {
       const before = underWay.get(grant.id)
       if (before !== undefined) return before
       const running = deps
-        .trace('grants.end', { 'writ.grant': grant.id, 'writ.cause': order.cause }, () => run(grant.id, order))
+        .trace('grants.end', { 'writ.grant': grant.id, 'writ.cause': order.cause }, () =>
+          runOrPostpone(grant.id, order),
+        )
         .finally(() => underWay.delete(grant.id))
       underWay.set(grant.id, running)
       return running
     },
   }
+}
+
+function unlessMoved(error: unknown): undefined {
+  if (!(error instanceof BrokerFault && error.code === 'state_conflict')) throw error
 }
 
 /** Has Vault end the secret, trying a few times; returns the number of attempts it took in all. */

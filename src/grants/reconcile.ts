@@ -43,6 +43,8 @@ export interface Reconciler {
 /** How far Vault's clock may be from ours when a lease is matched with a grant by time. */
 const clockToleranceMs = 60_000
 
+const retrySettlingMs = 30_000
+
 export function createReconciler(deps: Deps): Reconciler {
   /** Leases that no grant accounts for. */
   async function strays({ target }: Reconcilable, unsettled: readonly Grant[]): Promise<readonly LeaseHandle[]> {
@@ -103,6 +105,15 @@ export function createReconciler(deps: Deps): Reconciler {
         await then(grants)
       } catch (error) {
         deps.log.error({ target: label, grants: grants.length, error: messageOf(error) }, 'reconcile_failed')
+        // They wait their turn again, so that many of them cannot keep what else is due from being looked at.
+        const retryAtMs = deps.clock.now() + retrySettlingMs
+        for (const { id, openedAtMs } of grants) {
+          await deps.registry.update(id, (present) =>
+            present.ledger.issued === undefined && present.status !== 'ended'
+              ? { ...present, retryAtMs: Math.max(retryAtMs, openedAtMs + mintLostAfterMs) }
+              : undefined,
+          )
+        }
       }
     }
   }

@@ -25,7 +25,10 @@ export interface Registry {
   get(id: string): Promise<Grant | undefined>
   /** Applies `change` to the present grant, again if somebody else was first; `undefined` from `change` leaves it. */
   update(id: GrantId, change: (grant: Grant) => Grant | undefined): Promise<Grant | undefined>
-  /** Records the entry, then moves the grant. The grant must be in a status the entry may follow. */
+  /**
+   * Records the entry, then moves the grant; one entry of a grant at a time, so that the ledger never holds an order of events
+   * that could not have been. @throws BrokerFault `state_conflict` when the grant, as it is by then, may not take the entry
+   */
   record(grant: Grant, entry: GrantEntry): Promise<{ grant: Grant; position: Position }>
   find(labels: readonly string[], page: { after?: string; limit: number }): Promise<readonly Grant[]>
   /** Live grants of one workload and purpose, and how many were opened in the last minute. */
@@ -61,7 +64,7 @@ function indexingOf(grant: Grant): Indexing {
   switch (grant.status) {
     case 'pending':
     case 'minting':
-      return { labels, dueAtMs: grant.openedAtMs + mintLostAfterMs }
+      return { labels, dueAtMs: grant.retryAtMs ?? grant.openedAtMs + mintLostAfterMs }
     case 'active':
       return grant.expiresAtMs === undefined ? { labels } : { labels, dueAtMs: grant.expiresAtMs }
     case 'ending':
@@ -89,6 +92,23 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
   const load = async (ids: readonly string[]): Promise<readonly Grant[]> =>
     (await Promise.all(ids.map(get))).filter((grant) => grant !== undefined)
 
+  const turns = new Map<GrantId, Promise<unknown>>()
+
+  /** Runs `act` when whatever else is being recorded of that grant has been. */
+  function inTurn<T>(id: GrantId, act: () => Promise<T>): Promise<T> {
+    const before = turns.get(id)
+    const mine = before === undefined ? act() : before.then(act)
+    const over = mine.then(
+      () => {},
+      () => {},
+    )
+    turns.set(id, over)
+    void over.then(() => {
+      if (turns.get(id) === over) turns.delete(id)
+    })
+    return mine
+  }
+
   return {
     async open(grant, limits) {
       if (limits.perMinute !== undefined) {
@@ -105,17 +125,19 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
     },
     get,
     update,
-    async record(grant, entry) {
-      if (!mayFollow(grant.status, entry.kind)) {
-        throw new BrokerFault('internal', `${entry.kind} may not follow in status ${grant.status}`)
-      }
-      const position = await ledger.append(entry)
-      const now = clock.now()
-      const moved = await update(grant.id, (present) =>
-        mayFollow(present.status, entry.kind) ? advance(present, entry, now, position.index) : undefined,
-      )
-      return { grant: moved ?? advance(grant, entry, now, position.index), position }
-    },
+    record: (grant, entry) =>
+      inTurn(grant.id, async () => {
+        const { status } = (await get(grant.id)) ?? grant
+        if (!mayFollow(status, entry.kind)) {
+          throw new BrokerFault('state_conflict', `${entry.kind} may not follow in status ${status}`)
+        }
+        const position = await ledger.append(entry)
+        const now = clock.now()
+        const moved = await update(grant.id, (present) =>
+          mayFollow(present.status, entry.kind) ? advance(present, entry, now, position.index) : undefined,
+        )
+        return { grant: moved ?? advance(grant, entry, now, position.index), position }
+      }),
     async find(labels, page) {
       return load(await state.find('grant', labels, page))
     },
