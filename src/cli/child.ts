@@ -3,7 +3,7 @@ import { constants } from 'node:os'
 import { CommandError, type Io } from './command.ts'
 
 /** Signals that are passed on: those that ask a program to stop, to reload, to report or to redraw. */
-export const forwardedSignals = [
+const forwardedSignals = [
   'SIGINT',
   'SIGTERM',
   'SIGHUP',

@@ -4,7 +4,7 @@ import type { Environment } from '../config/environment.ts'
 import { CommandError, exit } from './command.ts'
 
 /** Where platforms put a workload token, tried in this order when nothing names one. Documented in docs/cli.md. */
-export const platformFiles = {
+const platformFiles = {
   /** A Kubernetes `projected` volume with a `serviceAccountToken` source for the audience of the broker. */
   kubernetes: '/var/run/secrets/tokens/writ',
   /** A JWT-SVID that the SPIFFE helper keeps fresh. */
