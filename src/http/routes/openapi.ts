@@ -1,7 +1,6 @@
-import { openApiDocument } from '../openapi.ts'
 import { probeRoute, type Route } from '../route.ts'
 
-/** `/openapi.json`. The document is made on the first request and kept. */
+/** `/openapi.json`. The document is made on the first request and kept; so is the library that makes it loaded. */
 export function openApiRoutes(routes: () => readonly Route[], version: string, publicUrl: string): readonly Route[] {
   let text: string | undefined
   return [
@@ -12,7 +11,10 @@ export function openApiRoutes(routes: () => readonly Route[], version: string, p
       answers: [{ status: 200, description: 'The document', content: 'application/json' }],
       codes: [],
       async read() {
-        text ??= JSON.stringify(openApiDocument(routes(), version, publicUrl))
+        if (text === undefined) {
+          const { openApiDocument } = await import('../openapi.ts')
+          text = JSON.stringify(openApiDocument(routes(), version, publicUrl))
+        }
         return { status: 200, type: 'application/json', text, headers: { 'cache-control': 'no-cache' } }
       },
     }),
