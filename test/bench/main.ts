@@ -87,26 +87,30 @@ async function measure(
   wanted: (part: Part) => boolean,
   chosen: readonly EngineName[],
 ): Promise<Measured> {
-  let measured: Measured = {}
+  const measured: { -readonly [part in keyof Measured]: Measured[part] } = {}
+  const done = (part: Measured): void => {
+    Object.assign(measured, part)
+    for (const { what, figure, met } of rowsOf(part)) say(`  ${what}: ${figure}${met ? '' : ' (missed)'}`)
+  }
   if (wanted('policy')) {
     say('policies: 10 and 10,000 workloads')
-    measured = { ...measured, policy: { few: await measurePolicy(10), many: await measurePolicy(10_000) } }
+    done({ policy: { few: await measurePolicy(10), many: await measurePolicy(10_000) } })
   }
   if (wanted('ledger')) {
     say('ledger: durable appends')
-    measured = { ...measured, ledger: await measureLedger(plan.ledgerRuns, plan.ledgerMs) }
+    done({ ledger: await measureLedger(plan.ledgerRuns, plan.ledgerMs) })
   }
   if (wanted('broker')) {
     say('serve: start, memory, refusals')
-    measured = { ...measured, broker: await measureBroker(around, plan.starts, plan.refusalRounds) }
+    done({ broker: await measureBroker(around, plan.starts, plan.refusalRounds) })
   }
   if (wanted('reload')) {
     say('serve: reload of 10,000 workloads under requests')
-    measured = { ...measured, reload: await measureReloads(around, 10_000) }
+    done({ reload: await measureReloads(around, 10_000) })
   }
   if (wanted('grants')) {
     say('serve: 100,000 live grants')
-    measured = { ...measured, grants: await measureGrants(around, 100_000) }
+    done({ grants: await measureGrants(around, 100_000) })
   }
   if (wanted('issuance') && !around.vault.real) {
     say(
@@ -116,7 +120,7 @@ async function measure(
     say('minting: straight, bare path and writ in turns')
     const { rounds, sliceMs, atOnce } = plan
     const options = { engines: chosen, atOnce, rounds, sliceMs, profileDir: around.profileDir }
-    measured = { ...measured, issuance: await measureIssuance(around.vault, around.issuer, options, sayCell) }
+    measured.issuance = await measureIssuance(around.vault, around.issuer, options, sayCell)
   }
   return measured
 }

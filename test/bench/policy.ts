@@ -92,14 +92,14 @@ keys: { discovery: true }
 environment: prod
 ---
 kind: Team
-name: payments
-contact: { email: payments@example.com }
-members: [{ issuer: cluster-eu, subject: alice@payments }]
+name: sales
+contact: { email: sales@example.com }
+members: [{ issuer: cluster-eu, subject: alice@sales }]
 ---
 kind: Team
-name: platform
-contact: { email: platform@example.com }
-members: [{ issuer: cluster-eu, subject: carol@platform }]
+name: hosting
+contact: { email: hosting@example.com }
+members: [{ issuer: cluster-eu, subject: carol@hosting }]
 ---
 kind: Credential
 name: orders-ro
@@ -111,7 +111,7 @@ sensitivity: medium
 ttl: { max: 1h }
 ---
 kind: Guardrail
-name: production
+name: organisation
 applies: { environment: prod }
 ttl: { max: 2h }
 deny: request.task == "" && workload.type == "agent"
@@ -127,11 +127,11 @@ kind: Workload
 name: svc-${i}
 type: service                 # service | agent | pipeline | vendor
 system: orders
-owner: payments
-backup: platform
-custodian: platform
+owner: sales
+backup: hosting
+custodian: hosting
 status: active                # proposed | active | suspended | retired
-signoff: { by: alice@payments, on: 2026-11-02 }     # without it: no production purpose
+signoff: { by: alice@sales, on: 2026-11-02 }     # without it: no production purpose
 match: { issuer: cluster-eu, claims: { sub: "${subjectOf(i)}" } }
 purposes:
   - id: read-orders
@@ -143,5 +143,5 @@ purposes:
     approval: none
     limits: { active: 4, per_minute: 30 }
     renewable: true
-    review: { every: 90d, last: 2026-11-02, by: alice@payments }
+    review: { every: 90d, last: 2026-11-02, by: alice@sales }
 `
