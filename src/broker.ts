@@ -43,7 +43,7 @@ export function createBroker(deps: BrokerDeps): Broker {
     const opening = openGrant(
       newId('gr', deps.clock.now()),
       access,
-      stages.originOf(entered.value, wanted.value, request),
+      stages.originOf(entered.value, wanted.value, gate.value),
       deps.clock.now(),
     )
     const opened = await trace('grants.open', { 'writ.grant': opening.id }, () => registry.open(opening, access.limits))

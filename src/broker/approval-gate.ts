@@ -7,9 +7,16 @@ import type { AccessRequest, Decision } from '../policy/decision.ts'
 import type { Pending } from './caller.ts'
 import type { Entered } from './desk.ts'
 
+/** The way is clear; `approval` is the one that was spent for it, and absent where none was needed. */
+export interface Clear {
+  readonly status: 'clear'
+  readonly approval?: string
+}
+
 /**
  * Lets a request pass that policy allows outright or that a person has approved; else answers with the approval to wait for.
- * An approval is for one exact request of one workload: any other field, and it is worth nothing.
+ * An approval is for one exact request of one workload under the rules it was asked under: any other field, other approvers,
+ * a second person now asked for, or another role behind the credential's name, and it is worth nothing.
  */
 export async function gateOf(
   approvals: Approvals,
@@ -17,15 +24,15 @@ export async function gateOf(
   decision: Exclude<Decision, { effect: 'deny' }>,
   wanted: AccessRequest,
   request: CredentialRequest,
-): Promise<Result<{ readonly status: 'clear' } | Pending>> {
+): Promise<Result<Clear | Pending>> {
   if (decision.effect === 'allow') return ok({ status: 'clear' })
   const { access, level, approvers } = decision
-  const digest = requestDigest(access.workload, access.credential, wanted)
+  const digest = requestDigest(decision, wanted)
   if (request.approval !== undefined) {
     const used = await approvals.use(request.approval, digest, access.workload, entered.by)
-    return used.ok ? ok({ status: 'clear' }) : used
+    return used.ok ? ok({ status: 'clear', approval: used.value.id }) : used
   }
-  const approval = await approvals.ask(access, {
+  const asked = await approvals.ask(access, {
     level,
     approvers,
     digest,
@@ -33,6 +40,8 @@ export async function gateOf(
     reason: wanted.reason,
     by: entered.by,
   })
+  if (!asked.ok) return asked
+  const approval = asked.value
   return ok({
     status: 'pending',
     body: {
@@ -45,19 +54,22 @@ export async function gateOf(
   })
 }
 
-/** Names one exact request: everything the caller chose, in a fixed order. */
-function requestDigest(workload: string, credential: string, wanted: AccessRequest): string {
+/** Names one exact request, in a fixed order: everything the caller chose, and what policy made of it. */
+function requestDigest(decision: Extract<Decision, { effect: 'needs_approval' }>, wanted: AccessRequest): string {
+  const { access, level, approvers } = decision
+  const { engine, mount, role } = access.target
   const params = Object.entries(wanted.params).sort(([a], [b]) => (a < b ? -1 : 1))
   return sha256Hex(
     JSON.stringify([
-      workload,
+      access.workload,
       wanted.purpose,
-      credential,
+      access.credential,
       wanted.ttlSeconds ?? null,
       wanted.reason,
       wanted.task,
       wanted.delivery ?? null,
       params,
+      [level, approvers, access.owner, access.environment, engine, mount, role],
     ]),
   )
 }

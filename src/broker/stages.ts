@@ -25,7 +25,7 @@ import type { PolicySet } from '../policy/compile.ts'
 import { decide } from '../policy/decide.ts'
 import type { Access, AccessRequest, Decision } from '../policy/decision.ts'
 import type { State } from '../state/state.ts'
-import { gateOf } from './approval-gate.ts'
+import { type Clear, gateOf } from './approval-gate.ts'
 import type { Caller, Pending } from './caller.ts'
 import { createDesk, type Desk, type Entered } from './desk.ts'
 import { mintAndRecord, type Recorded } from './mint.ts'
@@ -50,9 +50,6 @@ export interface BrokerDeps {
 }
 
 type Allowed = Exclude<Decision, { effect: 'deny' }>
-interface Gate {
-  readonly status: 'clear'
-}
 
 /** The steps that `broker.ts` puts in order. */
 export interface Stages extends BrokerDeps {
@@ -66,8 +63,8 @@ export interface Stages extends BrokerDeps {
     decision: Allowed,
     wanted: AccessRequest,
     request: CredentialRequest,
-  ): Promise<Result<Gate | Pending>>
-  originOf(entered: Entered, wanted: AccessRequest, request: CredentialRequest): GrantOrigin
+  ): Promise<Result<Clear | Pending>>
+  originOf(entered: Entered, wanted: AccessRequest, gate: Clear): GrantOrigin
   recordIntent(grant: Grant, access: Access, by: Provenance): Promise<Grant>
   mint(grant: Grant, access: Access, callerParams: Readonly<Record<string, string>>, by: Provenance): Promise<Recorded>
   issuedBody(recorded: Recorded, access: Access): Omit<IssuedCredential, 'secret'>
@@ -100,12 +97,13 @@ export function createStages(deps: BrokerDeps): Stages {
     },
     decide: decideNow,
     approval: (entered, decision, wanted, request) => gateOf(deps.approvals, entered, decision, wanted, request),
-    originOf: (entered, wanted, request) => ({
+    originOf: (entered, wanted, gate) => ({
       issuer: entered.identity.issuer,
       subject: bounded(entered.identity.subject),
       reason: wanted.reason,
       task: isId('tsk', wanted.task) ? wanted.task : undefined,
-      approval: request.approval,
+      // Never what the request merely names: the record says on whose yes a grant rests.
+      approval: gate.approval,
     }),
     async recordIntent(grant, access, by) {
       const { grant: minting } = await registry.record(grant, {

@@ -3,6 +3,7 @@ import { type ApprovalId, type GrantId, newId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { ApprovalView } from '../contract/approval.ts'
 import { timeText } from '../contract/fields.ts'
+import type { EntryBody } from '../ledger/entry.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Access } from '../policy/decision.ts'
 import type { Indexing, State } from '../state/state.ts'
@@ -32,8 +33,8 @@ export interface Approval {
 }
 
 export interface Approvals {
-  /** The pending approval for exactly this request: a new one, or the one already asked for. */
-  ask(access: Access, order: AskOrder): Promise<Approval>
+  /** The pending approval for exactly this request: a new one, or the one already asked for. Refuses `limit_reached`. */
+  ask(access: Access, order: AskOrder): Promise<Result<Approval>>
   get(id: string): Promise<Approval | undefined>
   pendingFor(teams: readonly string[]): Promise<readonly Approval[]>
   /** Refuses `role_required` to the requester and to those whose team may not, `state_conflict` when it is settled. */
@@ -66,13 +67,20 @@ interface Verdict {
 /** How long a person has to answer, and the yes can be collected. */
 const approvalLifeMs = 3600_000
 const keepMs = 24 * 3600_000
+/** Questions of one workload that may wait at once: more would only bury the people who are to answer them. */
+const mostPending = 50
+
+const pendingOf = (workload: string): string => `pending=${workload}`
 
 function indexingOf(approval: Approval): Indexing {
   const labels = [`digest=${approval.digest}`, `workload=${approval.workload}`]
   if (approval.status !== 'pending' && approval.status !== 'approved') {
     return { labels, forgetAtMs: approval.expiresAtMs + keepMs }
   }
-  const open = approval.status === 'pending' ? ['pending', ...approval.approvers.map((team) => `approver=${team}`)] : []
+  const open =
+    approval.status === 'pending'
+      ? ['pending', pendingOf(approval.workload), ...approval.approvers.map((team) => `approver=${team}`)]
+      : []
   return { labels: [...labels, ...open], dueAtMs: approval.expiresAtMs }
 }
 
@@ -96,9 +104,12 @@ export function createApprovals({ state, ledger, clock }: { state: State; ledger
   return {
     async ask(access, order) {
       const [known] = await load(await state.find('approval', [`digest=${order.digest}`, 'pending'], { limit: 1 }))
-      if (known !== undefined && known.expiresAtMs > clock.now()) return known
+      if (known !== undefined && known.expiresAtMs > clock.now()) return ok(known)
       const approval = newApproval(access, order, clock.now())
-      await ledger.append({
+      const place = { label: pendingOf(approval.workload), max: mostPending }
+      const { outcome } = await state.insert('approval', approval.id, approval, indexingOf(approval), [place])
+      if (outcome === 'limited') return limited()
+      const requested: EntryBody = {
         ...about(approval),
         ...order.by,
         kind: 'approval.requested',
@@ -108,9 +119,15 @@ export function createApprovals({ state, ledger, clock }: { state: State; ledger
         ttl: approval.ttlSeconds,
         reason: order.reason === '' ? undefined : order.reason,
         expires: timeText(approval.expiresAtMs),
-      })
-      await state.insert('approval', approval.id, approval, indexingOf(approval))
-      return approval
+      }
+      try {
+        await ledger.append(requested)
+      } catch (fault) {
+        // What is not on record was never asked.
+        await move(approval.id, (present) => ok({ ...present, status: 'expired' }))
+        throw fault
+      }
+      return ok(approval)
     },
     get,
     async pendingFor(teams) {
@@ -152,6 +169,11 @@ export function createApprovals({ state, ledger, clock }: { state: State; ledger
   }
 }
 
+function limited(): Result<never> {
+  const { refusal } = refuse('limit_reached', 'approvals.pending', `${mostPending} wait for an answer already`)
+  return { ok: false, refusal: { ...refusal, retryAfterSeconds: 60 } }
+}
+
 function newApproval(access: Access, order: AskOrder, now: number): Approval {
   return {
     id: newId('ap', now),
@@ -179,13 +201,14 @@ function judge(approval: Approval, verdict: Verdict, now: number): Result<Approv
   if (!verdict.teams.some((team) => approval.approvers.includes(team))) {
     return refuse('role_required', 'approval.approvers', `needs a member of ${approval.approvers.join(', ')}`)
   }
-  if (verdict.person === approval.requester)
+  if (subjectOf(verdict.person) === subjectOf(approval.requester))
     return refuse('role_required', 'approval.requester', 'the requester may not approve')
   if (approval.status !== 'pending' || approval.expiresAtMs <= now) {
     return refuse('state_conflict', 'approval.status', `it is ${approval.status}`)
   }
   if (!verdict.yes) return ok({ ...approval, status: 'denied' })
-  if (approval.approvedBy.includes(verdict.person)) {
+  // One person may be known under several issuers; the same subject twice is taken for the same person.
+  if (approval.approvedBy.map(subjectOf).includes(subjectOf(verdict.person))) {
     return refuse('state_conflict', 'approval.two-person', 'the second yes must come from someone else')
   }
   const approvedBy = [...approval.approvedBy, verdict.person]
@@ -205,6 +228,9 @@ function spend(approval: Approval, digest: string, workload: string, now: number
   }
   return ok({ ...approval, status: 'used' })
 }
+
+// The name of an Issuer holds no slash.
+const subjectOf = (person: string): string => person.slice(person.indexOf('/') + 1)
 
 const needed = (approval: Approval): number => (approval.level === 'two-person' ? 2 : 1)
 
