@@ -79,7 +79,7 @@ const ledger = z.strictObject({
     .describe('Name of the log in its checkpoints (C2SP); host of `url` and `/ledger` when absent. Never change it'),
   keyFile: path
     .default('./data/ledger.key')
-    .describe('File with the key that signs checkpoints and seals lease handles; made on first start, mode 0600'),
+    .describe('File with the key that signs checkpoints, made on first start, mode 0600; `seal.key` stands beside it'),
   public: z.boolean().default(false).describe('Whether the log is readable without a token'),
 })
 

@@ -8,12 +8,16 @@ const begin = '<!-- settings: written by `npx vitest run test/config -u` from sr
 const end = '<!-- end of settings -->'
 
 function settingsTable(): string {
+  const head = ['key', 'variable', 'default', 'meaning']
   const rows = listSettings().map(({ path, variable, values, defaultText, description }) => {
     const choice = values === undefined ? '' : ` (${values.join(', ')})`
     const fallback = defaultText === undefined ? '' : `\`${defaultText}\``
-    return `| \`${path.join('.')}\` | \`${variable}\` | ${fallback} | ${description}${choice} |`
+    return [`\`${path.join('.')}\``, `\`${variable}\``, fallback, `${description}${choice}`]
   })
-  return ['| key | variable | default | meaning |', '|---|---|---|---|', ...rows].join('\n')
+  // Aligned, as the formatter wants it.
+  const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => row[column]?.length ?? 0)))
+  const line = (cells: string[]): string => `| ${cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(' | ')} |`
+  return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n')
 }
 
 describe('docs/config.md', () => {
