@@ -76,8 +76,11 @@ async function mintOrFail(deps: Deps, engine: Engine, grant: Grant, order: MintO
       engine.mint(order),
     )
   } catch (error) {
-    // Nobody knows whether Vault minted: the grant stays `minting` until reconciling has looked.
-    if (error instanceof AmbiguousMint) throw error
+    // Nobody knows whether Vault minted: the grant stays `minting` until reconciling has looked, and nobody waits for it.
+    if (error instanceof AmbiguousMint) {
+      await deps.registry.update(grant.id, (present) => ({ ...present, mintLost: true }))
+      throw error
+    }
     await deps.registry.record(grant, {
       ...about(grant),
       ...by,

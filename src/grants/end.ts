@@ -54,7 +54,8 @@ export function createEnder(deps: Deps): Ender {
     for (;;) {
       const grant = await registry.get(id)
       if (grant === undefined || grant.status === 'active' || grant.status === 'ended') return grant
-      if (grant.status === 'ending' && (grant.ledger.issued !== undefined || clock.now() >= untilMs)) return grant
+      const answered = grant.ledger.issued !== undefined || grant.mintLost
+      if (grant.status === 'ending' && (answered || clock.now() >= untilMs)) return grant
       // Whatever happened to it in the meantime is seen on the next look.
       if (grant.status === 'minting') await registry.record(grant, endingEntry(grant, order)).catch(unlessMoved)
       if (clock.now() >= untilMs) return grant

@@ -39,6 +39,8 @@ export interface Grant {
   /** Failed attempts to revoke so far, and when to try again. */
   readonly attempts: number
   readonly retryAtMs: number | undefined
+  /** The answer to its mint can no longer come, so nobody waits for it: what it left in Vault is for reconciling. */
+  readonly mintLost: boolean
   readonly ledger: { readonly intent: number; readonly issued: number | undefined; readonly ended: number | undefined }
 }
 
@@ -65,6 +67,7 @@ const unborn = {
   outcome: undefined,
   attempts: 0,
   retryAtMs: undefined,
+  mintLost: false,
   ledger: { intent: -1, issued: undefined, ended: undefined },
 } as const
 

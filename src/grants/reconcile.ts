@@ -63,7 +63,20 @@ export function createReconciler(deps: Deps): Reconciler {
     return found
   }
 
-  async function revokeStraysOf(source: Reconcilable, unsettled: readonly Grant[]): Promise<void> {
+  const turns = new Map<string, Promise<void>>()
+
+  /** One comparison of a mount and role at a time: two would both revoke, and both record, what they find. */
+  function revokeStraysOf(source: Reconcilable, unsettled: readonly Grant[]): Promise<void> {
+    const label = targetLabel(source.target)
+    const mine = (turns.get(label) ?? Promise.resolve()).then(() => compareAndRevoke(source, unsettled))
+    turns.set(
+      label,
+      mine.catch(() => {}),
+    )
+    return mine
+  }
+
+  async function compareAndRevoke(source: Reconcilable, unsettled: readonly Grant[]): Promise<void> {
     for (const handle of await strays(source, unsettled)) {
       const hash = deps.hashLease(handle)
       if (!source.exclusive) {
@@ -160,7 +173,8 @@ async function othersMinted(deps: Deps, target: MintTarget, except: ReadonlySet<
     if (except.has(id)) continue
     for (;;) {
       const grant = await deps.registry.get(id)
-      const minting = grant?.status === 'minting' && deps.clock.now() < grant.openedAtMs + mintLostAfterMs
+      const minting =
+        grant?.status === 'minting' && !grant.mintLost && deps.clock.now() < grant.openedAtMs + mintLostAfterMs
       if (!minting) break
       await sleep(deps.clock, 20)
     }

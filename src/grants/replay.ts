@@ -36,9 +36,10 @@ export async function replay(deps: {
   const unsettled: Grant[] = []
   for (const grant of grants.values()) {
     if (grant.status === 'ended' && (grant.endedAtMs ?? 0) < since) continue
+    const mintLost = grant.status !== 'ended' && grant.ledger.issued === undefined
     const restored = grant.status === 'ending' ? { ...grant, retryAtMs: deps.clock.now() } : grant
-    await deps.registry.restore(restored)
-    if (grant.status !== 'ended' && grant.ledger.issued === undefined) unsettled.push(grant)
+    await deps.registry.restore({ ...restored, mintLost })
+    if (mintLost) unsettled.push(grant)
   }
   for (const task of tasks.values())
     if (task.status === 'open' || (task.endedAtMs ?? 0) >= since) await deps.tasks.restore(task)

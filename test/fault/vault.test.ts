@@ -96,6 +96,31 @@ test('a lost mint is revoked by the next start, also when Vault comes back only 
   await until(async () => (await world.leases('orders-ro')).length === 0, 'the lost lease is revoked')
 })
 
+test('the switch does not wait for mints whose answer can no longer come, before a restart or after it', async () => {
+  const { body: held } = await issue()
+  proxy.only(isMint)
+  proxy.set('cut')
+  expect((await issue()).status).toBe(503)
+  proxy.set('pass')
+  const lost = String((await lastIntent())?.grant)
+  const order = { match: { workload: 'checkout' }, reason: 'incident 8' }
+  const pull = () => world.api('POST', '/v1/revocations', { as: 'dana@security', body: order })
+  for (const round of ['before', 'after']) {
+    // Well under the minute that a mint which is under way is waited for.
+    const pulled = await Promise.race([
+      pull(),
+      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 10_000)),
+    ])
+    expect(pulled?.status, round).toBe(200)
+    expect(pulled?.body.grants).toContainEqual(expect.objectContaining({ grant: lost, outcome: 'irrevocable' }))
+    if (round === 'before') await world.restart()
+  }
+  expect(await world.login(held.secret)).toMatch(/^28/)
+  clock.shift(121_000)
+  await until(async () => (await story(lost)).includes('grant.failed'), 'the mint is settled')
+  expect(await world.leases('orders-ro')).toEqual([])
+})
+
 test('a revocation that Vault misses is kept over a restart, and carried out when Vault is back', async () => {
   const { body } = await issue()
   proxy.only(isRevoke)
