@@ -1,13 +1,14 @@
 import type { Clock } from '../base/clock.ts'
 import { timeHeap } from './heap.ts'
 import { createHits } from './hits.ts'
+import { createLabels, type LabelSet, noLabels } from './labels.ts'
 import type { Indexing, RecordKind, State } from './state.ts'
 
 interface Stored {
   readonly sequence: number
   version: number
   value: unknown
-  labels: readonly string[]
+  labels: LabelSet
   dueAtMs: number | undefined
   forgetAtMs: number | undefined
 }
@@ -65,29 +66,18 @@ export function memoryState(clock: Clock): State {
 
 function createTable(clock: Clock) {
   const records = new Map<string, Stored>()
-  const byLabel = new Map<string, Set<string>>()
+  const labels = createLabels()
   const dueTimes = timeHeap()
   const forgetTimes = timeHeap()
   let sequence = 0
 
-  const drop = (label: string, id: string): void => {
-    const ids = byLabel.get(label)
-    ids?.delete(id)
-    if (ids?.size === 0) byLabel.delete(label)
-  }
   const index = (id: string, stored: Stored, indexing: Indexing): void => {
-    for (const label of stored.labels) if (!indexing.labels.includes(label)) drop(label, id)
-    for (const label of indexing.labels) {
-      const ids = byLabel.get(label)
-      if (ids === undefined) byLabel.set(label, new Set([id]))
-      else ids.add(id)
-    }
+    stored.labels = labels.move(id, stored.labels, indexing.labels)
     // The heaps hold the time already when it has not changed.
     if (indexing.dueAtMs !== undefined && indexing.dueAtMs !== stored.dueAtMs) dueTimes.push(indexing.dueAtMs, id)
     if (indexing.forgetAtMs !== undefined && indexing.forgetAtMs !== stored.forgetAtMs) {
       forgetTimes.push(indexing.forgetAtMs, id)
     }
-    stored.labels = indexing.labels
     stored.dueAtMs = indexing.dueAtMs
     stored.forgetAtMs = indexing.forgetAtMs
   }
@@ -97,7 +87,7 @@ function createTable(clock: Clock) {
       forgetTimes.pop()
       const stored = records.get(top.id)
       if (stored === undefined || stored.forgetAtMs !== top.atMs) continue
-      for (const label of stored.labels) drop(label, top.id)
+      labels.drop(top.id, stored.labels)
       records.delete(top.id)
     }
   }
@@ -107,13 +97,13 @@ function createTable(clock: Clock) {
       forget()
       if (records.has(id)) return { outcome: 'exists' as const }
       for (const { label, max } of limits) {
-        if ((byLabel.get(label)?.size ?? 0) >= max) return { outcome: 'limited' as const, label }
+        if (labels.count(label) >= max) return { outcome: 'limited' as const, label }
       }
       const stored: Stored = {
         sequence: sequence++,
         version: 1,
         value,
-        labels: [],
+        labels: noLabels,
         dueAtMs: undefined,
         forgetAtMs: undefined,
       }
@@ -134,23 +124,22 @@ function createTable(clock: Clock) {
       index(id, stored, indexing)
       return true
     },
-    find(labels: readonly string[], page: { after?: string; limit: number }): readonly string[] {
+    find(names: readonly string[], page: { after?: string; limit: number }): readonly string[] {
       forget()
-      const sets = labels.map((label) => byLabel.get(label) ?? new Set<string>()).sort((a, b) => a.size - b.size)
       const afterSequence = page.after === undefined ? -1 : (records.get(page.after)?.sequence ?? -1)
       const found: { id: string; sequence: number }[] = []
-      for (const id of sets[0] ?? records.keys()) {
+      for (const id of names.length === 0 ? records.keys() : labels.having(names)) {
         const at = records.get(id)?.sequence ?? -1
-        if (at > afterSequence && sets.every((set) => set.has(id))) found.push({ id, sequence: at })
+        if (at > afterSequence) found.push({ id, sequence: at })
         // Without labels the table itself is in order, so the page is full as soon as it is long enough.
-        if (sets.length === 0 && found.length === page.limit) break
+        if (names.length === 0 && found.length === page.limit) break
       }
       return found
         .sort((a, b) => a.sequence - b.sequence)
         .slice(0, page.limit)
         .map(({ id }) => id)
     },
-    count: (label: string): number => byLabel.get(label)?.size ?? 0,
+    count: labels.count,
     due(beforeMs: number, limit: number): readonly string[] {
       const found: { atMs: number; id: string }[] = []
       const seen = new Set<string>()
