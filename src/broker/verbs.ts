@@ -126,7 +126,8 @@ export function createVerbs(stages: Stages): Verbs {
             request.ttl === undefined ? defaultTaskSeconds : (parseDuration(request.ttl) ?? defaultTaskSeconds)
           const expiresAtMs = clock.now() + Math.min(asked, longestTaskSeconds) * 1000
           const task = { workload, owner, purpose, environment, intent: bounded(request.intent), expiresAtMs }
-          return ok(taskView(await tasks.open(task, who.by)))
+          const opened = await tasks.open(task, who.by)
+          return opened.ok ? ok(taskView(opened.value)) : opened
         },
         { purpose: request.purpose },
       ),

@@ -27,7 +27,8 @@ export interface Task {
 export type TaskEndCause = 'holder' | 'deadline' | 'revoked' | 'signal' | 'policy' | 'heartbeat'
 
 export interface Tasks {
-  open(task: Omit<Task, 'id' | 'status' | 'openedAtMs' | 'endedAtMs'>, by: Provenance): Promise<Task>
+  /** Refuses `limit_reached` to a workload that opens too many. */
+  open(task: Omit<Task, 'id' | 'status' | 'openedAtMs' | 'endedAtMs'>, by: Provenance): Promise<Result<Task>>
   get(id: string): Promise<Task | undefined>
   /** The task, if it is open and belongs to that workload and purpose. Refuses `not_found`, `state_conflict`. */
   held(id: string, workload: string, purpose: string): Promise<Result<Task>>
@@ -42,13 +43,21 @@ export interface Tasks {
   restore(task: Task): Promise<void>
 }
 
-const keepEndedMs = 24 * 3600_000
+/** An ended task answers queries for this long; after that only the ledger speaks of it. */
+const keepEndedMs = 3600_000
+/** Tasks of one workload open at once, and opened within a minute: far more than work needs, far less than memory holds. */
+const mostOpen = 10_000
+const mostAMinute = 600
+const minuteMs = 60_000
+
 /** Revocations of one task that run side by side: quick, without taking Vault away from everybody else. */
 const atOnce = 16
 
+const openOf = (workload: string): string => `open=${workload}`
+
 const indexingOf = (task: Task): Indexing =>
   task.status === 'open'
-    ? { labels: [`workload=${task.workload}`, 'open'], dueAtMs: task.expiresAtMs }
+    ? { labels: [`workload=${task.workload}`, openOf(task.workload), 'open'], dueAtMs: task.expiresAtMs }
     : { labels: [`workload=${task.workload}`], forgetAtMs: (task.endedAtMs ?? 0) + keepEndedMs }
 
 interface Deps {
@@ -76,16 +85,26 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
   return {
     async open(from, by) {
       const now = clock.now()
+      const { retryAfterMs } = await state.hit(`tasks=${from.workload}`, mostAMinute, minuteMs)
+      if (retryAfterMs > 0) return limited('tasks.per_minute', mostAMinute, Math.ceil(retryAfterMs / 1000))
       const task: Task = { ...from, id: newId('tsk', now), status: 'open', openedAtMs: now, endedAtMs: undefined }
-      await ledger.append({
-        ...by,
-        ...about(task),
-        kind: 'task.opened',
-        intent: task.intent,
-        expires: timeText(task.expiresAtMs),
-      })
-      await state.insert('task', task.id, task, indexingOf(task))
-      return task
+      const place = { label: openOf(task.workload), max: mostOpen }
+      const { outcome } = await state.insert('task', task.id, task, indexingOf(task), [place])
+      if (outcome === 'limited') return limited('tasks.open', mostOpen, 60)
+      try {
+        await ledger.append({
+          ...by,
+          ...about(task),
+          kind: 'task.opened',
+          intent: task.intent,
+          expires: timeText(task.expiresAtMs),
+        })
+      } catch (fault) {
+        // What is not on record was never opened.
+        await close(task.id)
+        throw fault
+      }
+      return ok(task)
     },
     get,
     async held(id, workload, purpose) {
@@ -134,6 +153,11 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
       await state.insert('task', task.id, task, indexingOf(task))
     },
   }
+}
+
+function limited(rule: string, max: number, retryAfterSeconds: number): Result<never> {
+  const { refusal } = refuse('limit_reached', rule, `a workload may have ${max}`)
+  return { ok: false, refusal: { ...refusal, retryAfterSeconds } }
 }
 
 /** One failed revocation must not keep the others alive: it is reported as such and tried again by the sweep. */

@@ -4,6 +4,7 @@ import { BrokerFault } from '../../src/base/errors.ts'
 import type { TaskId } from '../../src/base/ids.ts'
 import { AmbiguousMint, VaultFault } from '../../src/engines/faults.ts'
 import { replay } from '../../src/grants/replay.ts'
+import type { Task, Tasks } from '../../src/grants/tasks.ts'
 import type { Entry } from '../../src/ledger/entry.ts'
 import type { FileLedger } from '../../src/ledger/file.ts'
 import { type FakeClock, fakeClock } from '../support/clock.ts'
@@ -32,6 +33,12 @@ async function sweepFor(
     await clock.advance(stepMs)
     await whileTimePasses(clock, stage.sweep.once())
   }
+}
+
+async function opened(stage: ReturnType<typeof grantsStage>, ...order: Parameters<Tasks['open']>): Promise<Task> {
+  const task = await stage.tasks.open(...order)
+  if (!task.ok) throw new Error(task.refusal.code)
+  return task.value
 }
 
 const kinds = async (ledger: FileLedger): Promise<string[]> =>
@@ -133,7 +140,8 @@ describe('ending a grant', () => {
   })
 
   test('ending a task ends its grants and nobody else’s', async () => {
-    const task = await stage.tasks.open(
+    const task = await opened(
+      stage,
       {
         workload: 'checkout',
         owner: 'payments',
@@ -156,7 +164,8 @@ describe('ending a grant', () => {
   })
 
   test('a task past its deadline ends by itself', async () => {
-    const task = await stage.tasks.open(
+    const task = await opened(
+      stage,
       {
         workload: 'checkout',
         owner: 'payments',
@@ -318,7 +327,7 @@ async function play(
         environment: 'prod',
         intent: 'i',
       }
-      tasks.push((await live.tasks.open({ ...about, expiresAtMs: clock.now() + 600_000 }, by)).id)
+      tasks.push((await opened(live, { ...about, expiresAtMs: clock.now() + 600_000 }, by)).id)
       return
     }
     case 'endTask': {
