@@ -85,7 +85,7 @@ const kinds = [
     kind: z.literal('request.denied'),
     code,
     rules: z.array(z.strictObject({ rule: name, ok: z.boolean(), detail: outsideText })).max(32),
-    /** How many further refusals of unproved callers this entry stands for; they are recorded in bulk under a flood. */
+    /** How many further refusals of the same caller this entry stands for; they are recorded in bulk under a flood. */
     suppressed: seconds.optional(),
   }),
   z.strictObject({
