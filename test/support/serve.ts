@@ -74,15 +74,25 @@ export interface WritProcess {
   readonly exited: Promise<Exit>
 }
 
+export interface SpawnOptions {
+  readonly env?: Readonly<Record<string, string>>
+  readonly cwd?: string
+  readonly input?: string
+  /** No file may grow beyond this many KiB: writes fail as on a full disk, with `EFBIG`. */
+  readonly mostFileKiB?: number
+}
+
 /** Runs the real bin with the pinned Node. It ends with this process, and sees nothing of its environment but `PATH`. */
-export function spawnWrit(
-  args: readonly string[],
-  options: { readonly env?: Readonly<Record<string, string>>; readonly cwd?: string; readonly input?: string } = {},
-): WritProcess {
-  const child = spawn(process.execPath, [bin, ...args], {
+export function spawnWrit(args: readonly string[], options: SpawnOptions = {}): WritProcess {
+  const { env, cwd, input = '', mostFileKiB } = options
+  const command = [process.execPath, bin, ...args]
+  // `exec` keeps the process id. POSIX counts in blocks of 512 bytes, and the signal must not end the process for us.
+  const limited = ['-c', `trap '' XFSZ; ulimit -f ${(mostFileKiB ?? 0) * 2}; exec "$@"`, 'sh', ...command]
+  const [file = '', ...rest] = mostFileKiB === undefined ? command : ['sh', ...limited]
+  const child = spawn(file, rest, {
     stdio: 'pipe',
-    env: { PATH: process.env.PATH ?? '', ...options.env },
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    env: { PATH: process.env.PATH ?? '', ...env },
+    ...(cwd === undefined ? {} : { cwd }),
   })
   const pid = child.pid
   if (pid === undefined) throw new Error('the process could not be started')
@@ -96,7 +106,7 @@ export function spawnWrit(
     stderr += chunk
   })
   child.stdin.on('error', () => {})
-  child.stdin.end(options.input ?? '')
+  child.stdin.end(input)
   const exited = new Promise<Exit>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (code, signal) => {
@@ -116,10 +126,7 @@ export interface Serving extends WritProcess {
 }
 
 /** Starts `writ serve` and waits until it listens. @throws Error with what it wrote, when it ends before that. */
-export async function startServe(
-  folder: ServeFolder,
-  options: { readonly env?: Readonly<Record<string, string>> } = {},
-): Promise<Serving> {
+export async function startServe(folder: ServeFolder, options: SpawnOptions = {}): Promise<Serving> {
   const process = spawnWrit(['serve', '--config', folder.config], { cwd: folder.dir, ...options })
   const ended = process.exited.then(({ code, stderr }) => {
     throw new Error(`writ serve ended with ${code}: ${stderr}`)
