@@ -5,6 +5,7 @@ import type { Ledger, StoredEntry } from '../ledger/ledger.ts'
 import type { Approval, Approvals } from './approvals.ts'
 import { advance, type Grant, grantOfIntent } from './grant.ts'
 import type { Registry } from './registry.ts'
+import { createSharing } from './share.ts'
 import type { Task, Tasks } from './tasks.ts'
 
 /** Ended things older than this are left to the ledger. */
@@ -25,17 +26,17 @@ export async function replay(deps: {
   const grants = new Map<string, Grant>()
   const tasks = new Map<string, Task>()
   const approvals = new Map<string, Approval>()
+  const share = createSharing()
+  const since = deps.clock.now() - keepMs
   let entries = 0
   for await (const stored of deps.ledger.read(0)) {
     entries++
-    applyToGrants(grants, stored)
+    applyToGrants(grants, stored, { share, since })
     applyToTasks(tasks, stored.entry)
     applyToApprovals(approvals, stored.entry)
   }
-  const since = deps.clock.now() - keepMs
   const unsettled: Grant[] = []
   for (const grant of grants.values()) {
-    if (grant.status === 'ended' && (grant.endedAtMs ?? 0) < since) continue
     const mintLost = grant.status !== 'ended' && grant.ledger.issued === undefined
     const restored = grant.status === 'ending' ? { ...grant, retryAtMs: deps.clock.now() } : grant
     await deps.registry.restore({ ...restored, mintLost })
@@ -47,11 +48,15 @@ export async function replay(deps: {
   return { entries, unsettled }
 }
 
-function applyToGrants(grants: Map<string, Grant>, { entry, index }: StoredEntry): void {
+function applyToGrants(
+  grants: Map<string, Grant>,
+  { entry, index }: StoredEntry,
+  { share, since }: { share: (grant: Grant) => Grant; since: number },
+): void {
   const atMs = Date.parse(entry.time)
   switch (entry.kind) {
     case 'grant.intent': {
-      const grant = grantOfIntent(entry, atMs, index)
+      const grant = share(grantOfIntent(entry, atMs, index))
       grants.set(grant.id, grant)
       return
     }
@@ -62,7 +67,11 @@ function applyToGrants(grants: Map<string, Grant>, { entry, index }: StoredEntry
     case 'grant.ended': {
       const grant = grants.get(entry.grant ?? '')
       // An orphan's end names no grant of ours.
-      if (grant !== undefined) grants.set(grant.id, advance(grant, entry, atMs, index))
+      if (grant === undefined) return
+      const next = advance(grant, entry, atMs, index)
+      // However long the ledger is, only what it still has to answer for is held while it is read.
+      if (next.status === 'ended' && atMs < since) grants.delete(next.id)
+      else grants.set(next.id, next)
       return
     }
     default:

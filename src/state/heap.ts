@@ -6,23 +6,34 @@ export interface TimeHeap {
 }
 
 export function timeHeap(): TimeHeap {
-  const items: { atMs: number; id: string }[] = []
-  const before = (a: number, b: number): boolean => (items[a]?.atMs ?? Infinity) < (items[b]?.atMs ?? Infinity)
+  // Two lists and not one of pairs: the times then stand side by side as plain numbers.
+  const times: number[] = []
+  const ids: string[] = []
+  const before = (a: number, b: number): boolean => (times[a] ?? Infinity) < (times[b] ?? Infinity)
   const exchange = (a: number, b: number): void => {
-    const [x, y] = [items[a], items[b]]
-    if (x === undefined || y === undefined) return
-    items[a] = y
-    items[b] = x
+    const [timeA, timeB, idA, idB] = [times[a], times[b], ids[a], ids[b]]
+    if (timeA === undefined || timeB === undefined || idA === undefined || idB === undefined) return
+    times[a] = timeB
+    times[b] = timeA
+    ids[a] = idB
+    ids[b] = idA
+  }
+  const peek = (): { readonly atMs: number; readonly id: string } | undefined => {
+    const [atMs, id] = [times[0], ids[0]]
+    return atMs === undefined || id === undefined ? undefined : { atMs, id }
   }
   return {
     push(atMs, id) {
-      let at = items.push({ atMs, id }) - 1
+      let at = times.push(atMs) - 1
+      ids.push(id)
       for (let up = (at - 1) >> 1; at > 0 && before(at, up); at = up, up = (at - 1) >> 1) exchange(at, up)
     },
-    peek: () => items[0],
+    peek,
     pop() {
-      exchange(0, items.length - 1)
-      const top = items.pop()
+      const top = peek()
+      exchange(0, times.length - 1)
+      times.pop()
+      ids.pop()
       for (let at = 0; ; ) {
         const left = 2 * at + 1
         const least = before(left + 1, left) ? left + 1 : left
