@@ -4,6 +4,7 @@ import { bounded } from './base/bounded.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { BrokerFault } from './base/errors.ts'
 import type { Log } from './base/log.ts'
+import { releaseMemory } from './base/memory.ts'
 import { Secret } from './base/secret.ts'
 import { createTrace } from './base/trace.ts'
 import { createBroker } from './broker.ts'
@@ -55,6 +56,9 @@ export interface Running {
   close(): Promise<void>
 }
 
+/** Entries from which reading the ledger leaves more behind than a broker weighs. */
+const manyEntries = 20_000
+
 /**
  * The only wiring: picks each adapter and opens it in the order in which one needs the other.
  * @throws BrokerFault when the ledger or the policies cannot be opened; whatever was open is closed again.
@@ -90,7 +94,8 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const approvals = createApprovals({ state, ledger, clock })
     const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace })
     const tasks = createTasks({ state, ledger, registry, ender, clock })
-    const { unsettled } = await replay({ ledger, registry, tasks, approvals, clock })
+    const { entries, unsettled } = await replay({ ledger, registry, tasks, approvals, clock })
+    if (entries >= manyEntries) await releaseMemory(log)
     const credentials = () => policies.current().credentials
     const reconciler = createReconciler({ registry, ledger, engine, hashLease: sealer.hashOf, credentials, clock, log })
     const reconcileEveryMs = config.reconcile.everyMs
