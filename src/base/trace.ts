@@ -10,20 +10,29 @@ export type Trace = <T>(stage: string, attributes: Attributes, run: () => Promis
  */
 export function createTrace(observe: (stage: string, seconds: number) => void = () => {}): Trace {
   const tracer = otel.getTracer('writ')
-  return (stage, attributes, run) =>
-    tracer.startActiveSpan(stage, { attributes }, async (span) => {
-      const startedMs = performance.now()
+  async function timed<T>(stage: string, run: () => Promise<T>): Promise<T> {
+    const startedMs = performance.now()
+    try {
+      return await run()
+    } finally {
+      observe(stage, (performance.now() - startedMs) / 1000)
+    }
+  }
+  return (stage, attributes, run) => {
+    // Below a span that nobody records, no other is recorded: then the stage runs in that one and is only timed.
+    if (otel.getActiveSpan()?.isRecording() === false) return timed(stage, run)
+    return tracer.startActiveSpan(stage, { attributes }, async (span) => {
       try {
-        return await run()
+        return await timed(stage, run)
       } catch (error) {
         const code = error instanceof Error && 'code' in error ? String(error.code) : 'internal'
         span.setStatus({ code: SpanStatusCode.ERROR, message: code })
         throw error
       } finally {
-        observe(stage, (performance.now() - startedMs) / 1000)
         span.end()
       }
     })
+  }
 }
 
 /** The W3C trace id of the span this call runs in, or `undefined` when nothing traces. */
