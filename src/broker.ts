@@ -81,6 +81,10 @@ export function createBroker(deps: BrokerDeps): Broker {
       await stages.ender.end(grant, { cause: 'policy_changed', by: entered.value.by })
       return desk.refused(entered.value, decision.refusal, { ...decision.subject, grant: id })
     }
+    if (decision.effect === 'needs_approval' && grant.approval === undefined) {
+      const asked = refuse('approval_denied', 'approval', 'it was issued without the approval that policy asks for now')
+      return desk.refused(entered.value, asked.refusal, { ...decision.access, grant: id })
+    }
     return trace('engine.renew', { 'writ.grant': grant.id }, () =>
       stages.renew(grant, decision.access, entered.value.by),
     )

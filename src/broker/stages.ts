@@ -147,6 +147,7 @@ export function createStages(deps: BrokerDeps): Stages {
       if (grant.status !== 'active') return refuse('state_conflict', 'grant.status', `it is ${grant.status}`)
       if (!grant.renewable || grant.lease === undefined)
         return refuse('state_conflict', 'grant.renewable', 'it cannot be renewed')
+      if (!(await tasks.stillOpen(grant.task))) return refuse('state_conflict', 'task.open', 'its task has ended')
       return ok(grant)
     },
     async decideAgain(entered, grant, ttl, caller) {
@@ -166,11 +167,13 @@ export function createStages(deps: BrokerDeps): Stages {
       return decide(entered.policies, entered.identity, wanted, none, clock.now())
     },
     async renew(grant, access, by) {
-      const endMs = Math.min(clock.now() + access.ttlSeconds * 1000, latestEndMs(grant) ?? Number.MAX_SAFE_INTEGER)
+      const latestMs = latestEndMs(grant, access.ceilings) ?? Number.MAX_SAFE_INTEGER
+      const endMs = Math.min(clock.now() + access.ttlSeconds * 1000, latestMs)
       const cappedBy = endMs < clock.now() + access.ttlSeconds * 1000 ? [...access.cappedBy, 'issued'] : access.cappedBy
       const seconds = Math.floor((endMs - clock.now()) / 1000)
-      // Asking for less than there is left is granted as it stands: a renewal never shortens.
-      if (grant.lease === undefined || seconds < 1 || endMs <= (grant.expiresAtMs ?? 0))
+      // Asking for less than there is left is granted as it stands: a renewal never shortens. Less than a second more is not
+      // worth a call to Vault and an entry, or renewing in a circle would keep both busy.
+      if (grant.lease === undefined || seconds < 1 || endMs < (grant.expiresAtMs ?? 0) + 1_000)
         return ok(renewed(grant, cappedBy))
       const handle = await deps.sealer.open(grant.lease.sealed)
       const { expiresAtMs } = await deps.engine(grant.target.engine).renew(handle, seconds)

@@ -180,9 +180,17 @@ function ended(grant: Grant, outcome: GrantOutcome, cause: EndReason, nowMs: num
   }
 }
 
-/** The last moment any renewal may reach: every ceiling but the request's own, counted from issuance. */
-export function latestEndMs(grant: Grant): number | undefined {
-  const standing = grant.ceilings.filter(({ name }) => name !== 'request')
+/**
+ * The last moment any renewal may reach: every ceiling but the request's own, counted from issuance. `now` are the ceilings of
+ * a decision made since; of those, what is an instant and not a length of time is left to the decision itself.
+ */
+export function latestEndMs(grant: Grant, now: readonly Ceiling[] = []): number | undefined {
+  const standing = [
+    ...grant.ceilings.filter(({ name }) => name !== 'request'),
+    ...now.filter(({ name }) => !instants.has(name)),
+  ]
   if (standing.length === 0 || grant.issuedAtMs === undefined) return undefined
   return grant.issuedAtMs + Math.min(...standing.map(({ seconds }) => seconds)) * 1000
 }
+
+const instants: ReadonlySet<string> = new Set(['request', 'task', 'purpose until'])
