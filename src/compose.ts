@@ -24,6 +24,7 @@ import { createApp } from './http/app.ts'
 import { createMetrics } from './http/metrics.ts'
 import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
+import { recallUses } from './identity/replay.ts'
 import { createVerifier } from './identity/verify.ts'
 import { type FileLedger, openFileLedger } from './ledger/file.ts'
 import { openLedgerKey } from './ledger/keys.ts'
@@ -94,7 +95,8 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const approvals = createApprovals({ state, ledger, clock })
     const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace })
     const tasks = createTasks({ state, ledger, registry, ender, clock })
-    const { entries, unsettled } = await replay({ ledger, registry, tasks, approvals, clock })
+    const recall = recallUses(state, policies.current().issuers, clock.now())
+    const { entries, unsettled } = await replay({ ledger, registry, tasks, approvals, clock, recall })
     if (entries >= manyEntries) await releaseMemory(log)
     const credentials = () => policies.current().credentials
     const reconciler = createReconciler({ registry, ledger, engine, hashLease: sealer.hashOf, credentials, clock, log })

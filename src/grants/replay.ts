@@ -22,6 +22,8 @@ export async function replay(deps: {
   tasks: Tasks
   approvals: Approvals
   clock: Clock
+  /** Shown every entry, in order; other stages remember from the record, too. */
+  recall?: (entry: Entry) => Promise<void>
 }): Promise<{ readonly entries: number; readonly unsettled: readonly Grant[] }> {
   const grants = new Map<string, Grant>()
   const tasks = new Map<string, Task>()
@@ -34,6 +36,7 @@ export async function replay(deps: {
     applyToGrants(grants, stored, { share, since })
     applyToTasks(tasks, stored.entry)
     applyToApprovals(approvals, stored.entry)
+    await deps.recall?.(stored.entry)
   }
   const unsettled: Grant[] = []
   for (const grant of grants.values()) {

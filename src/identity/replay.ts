@@ -1,6 +1,9 @@
-import { sha256Hex } from '../base/digest.ts'
+import { parseDuration } from '../base/duration.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
+import type { Entry } from '../ledger/entry.ts'
+import type { IssuerPolicy } from '../policy/issuer.ts'
 import type { State } from '../state/state.ts'
+import { leewaySeconds } from './checks.ts'
 import type { Identity } from './identity.ts'
 
 /**
@@ -21,15 +24,43 @@ export async function claimUse(
   return refuse('token_replayed', 'replay', `the Issuer says replay: ${identity.replay}, and the token was used before`)
 }
 
-// Hashed over JSON, so that no purpose and no `jti` can be chosen to collide with another pair.
-function useKey(identity: Identity, purpose: string | undefined): string | undefined {
-  switch (identity.replay) {
+// The fingerprint is a hash over `iss` and `jti`, of one length, so that no purpose can be chosen to collide with another pair.
+function useKey(
+  { replay, fingerprint }: Pick<Identity, 'replay' | 'fingerprint'>,
+  purpose: string | undefined,
+): string | undefined {
+  switch (replay) {
     case 'allow':
       return undefined
     case 'once':
-      return `token:${sha256Hex(JSON.stringify([identity.issuerUrl, identity.jti ?? null]))}`
+      return `token:${fingerprint}`
     case 'once_per_purpose':
-      if (purpose === undefined) return undefined
-      return `token:${sha256Hex(JSON.stringify([identity.issuerUrl, identity.jti ?? null, purpose]))}`
+      return purpose === undefined ? undefined : `token:${fingerprint} ${purpose}`
+  }
+}
+
+/** How long a use is remembered over a restart where the Issuer sets no `max_life`. */
+const rememberedSeconds = 86_400
+
+/**
+ * Remembers the uses that the record tells of, so that a restart does not make spent tokens good again: of each entry that names
+ * its token, until no clock can accept that token any more. A use that left no entry (a look at a grant) is not among them.
+ */
+export function recallUses(
+  state: Pick<State, 'claim'>,
+  issuers: readonly IssuerPolicy[],
+  nowMs: number,
+): (entry: Entry) => Promise<void> {
+  const strict = new Map(issuers.filter(({ token }) => token.replay !== 'allow').map((issuer) => [issuer.name, issuer]))
+  return async ({ actor, token: fingerprint, kind, purpose, time }) => {
+    const issuer = 'issuer' in actor ? strict.get(actor.issuer ?? '') : undefined
+    if (issuer === undefined || fingerprint === undefined) return
+    const { replay, max_life } = issuer.token
+    // Opening a task names a purpose, too, and takes no use of it.
+    const spends = kind === 'grant.intent' || kind === 'approval.requested'
+    const key = useKey({ replay, fingerprint }, spends ? purpose : undefined)
+    const lifeSeconds = (max_life === undefined ? undefined : parseDuration(max_life)) ?? rememberedSeconds
+    const untilMs = Date.parse(time) + (lifeSeconds + 2 * leewaySeconds(issuer)) * 1000
+    if (key !== undefined && untilMs > nowMs) await state.claim(key, untilMs)
   }
 }
