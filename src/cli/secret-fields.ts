@@ -18,18 +18,37 @@ export function parseMapping(pairs: readonly string[]): Mapping {
 /**
  * The credential as variables: the mapped fields, or without a mapping every field under its own name in upper case;
  * and always WRIT_GRANT and, where it ends, WRIT_EXPIRES_AT.
- * @throws CommandError (usage) when a mapped field is not in the secret.
+ * @throws CommandError (usage) when a mapped field is not in the secret, or an unmapped one would change what programs run.
  */
 export function toVariables(issued: IssuedCredential, mapping: Mapping): Record<string, string> {
-  const chosen =
-    mapping.length > 0
-      ? mapping
-      : Object.keys(issued.secret).map((field) => ({ name: field.toUpperCase().replace(/[^A-Z0-9_]/g, '_'), field }))
+  const chosen = mapping.length > 0 ? mapping : Object.keys(issued.secret).map((field) => ownName(issued, field))
   return {
     ...Object.fromEntries(chosen.map(({ name, field }) => [name, fieldText(issued, field)])),
     WRIT_GRANT: issued.grant,
     ...(issued.expires_at === null ? {} : { WRIT_EXPIRES_AT: issued.expires_at }),
   }
+}
+
+// Variables by which loaders, shells and interpreters decide what to run, and clients whom to trust and talk through.
+const steering = new RegExp(
+  `^(?:${[
+    '(?:LD|DYLD|BASH|NODE|NPM|PYTHON|PERL5?|RUBY|JAVA|_JAVA|JDK|GIT|SSH|GCONV|MALLOC|GLIBC|WRIT|OPENSSL|SSL|CURL)_.*',
+    'PYTHON.*|PERL.*|RUBY.*|CLASSPATH|PATH|HOME|SHELL|ENV|IFS|CDPATH|PS[0-4]|PROMPT_COMMAND|TMPDIR|EDITOR|VISUAL|PAGER',
+    '(?:HTTPS?|ALL|NO|FTP)_PROXY|LOCPATH|NLSPATH|TERMINFO|HOSTALIASES|RESOLV_HOST_CONF',
+  ].join('|')})$`,
+)
+
+/** Whoever may write the secret in Vault chooses the names of its fields, and must not choose what runs here. */
+function ownName(issued: IssuedCredential, field: string): Mapping[number] {
+  const name = field.toUpperCase().replace(/[^A-Z0-9_]/g, '_')
+  if (steering.test(name)) {
+    throw new CommandError(
+      exit.usage,
+      `the secret of ${issued.credential} has a field "${field}", and ${name} would change what programs run`,
+      'name the fields you want: --env NAME=field',
+    )
+  }
+  return { name, field }
 }
 
 /** One field of the secret as text; lists and objects as JSON. @throws CommandError (usage) naming the fields there are. */
