@@ -50,10 +50,12 @@ export function labelsOf(grant: Grant): readonly string[] {
   ]
   if (grant.task !== undefined) labels.push(`task=${grant.task}`)
   if (grant.status === 'ended') return [...labels, 'ended']
+  // What changes within a life comes last, so that the store need not look at the rest again.
+  labels.push('live', `live=${grant.workload}/${grant.purpose}`)
   if (grant.lease !== undefined) labels.push(`lease=${grant.lease.hash}`)
   if (grant.status === 'minting') labels.push(`minting=${targetLabel(grant.target)}`)
   if (grant.delivery === 'wrapped') labels.push(`wrapped=${targetLabel(grant.target)}`)
-  return [...labels, 'live', `live=${grant.workload}/${grant.purpose}`]
+  return labels
 }
 
 /** Names a mount and role, as leases are listed by. */
