@@ -140,6 +140,8 @@ export function createVerbs(stages: Stages): Verbs {
       entered(caller, async (who) => {
         const task = await seenTask(who, id)
         if (!task.ok) return task
+        if (who.party.workload !== task.value.workload)
+          return refuse('role_required', 'task.heartbeat', 'only its holder can say that it is alive')
         return task.value.status === 'open'
           ? ok(taskView(task.value))
           : refuse('state_conflict', 'task.open', 'the task has ended')

@@ -36,7 +36,7 @@ export const taskRoutes = (broker: Broker): readonly Route[] => [
     id: 'task',
     body: nothing,
     answers: [{ status: 200, description: 'The task', content: taskSchema }],
-    codes: ['workload_unknown', 'workload_ambiguous', 'not_found', 'state_conflict'],
+    codes: ['workload_unknown', 'workload_ambiguous', 'role_required', 'not_found', 'state_conflict'],
     handle: ({ caller, id }) => broker.heartbeat(caller, id),
   }),
   bearerRoute({
@@ -48,7 +48,14 @@ export const taskRoutes = (broker: Broker): readonly Route[] => [
     body: endTaskRequestSchema,
     bulk: true,
     answers: [{ status: 200, description: 'Every grant and how long its revocation took', content: endedTaskSchema }],
-    codes: ['workload_unknown', 'workload_ambiguous', 'not_found', 'state_conflict', 'vault_unavailable'],
+    codes: [
+      'workload_unknown',
+      'workload_ambiguous',
+      'role_required',
+      'not_found',
+      'state_conflict',
+      'vault_unavailable',
+    ],
     handle: ({ caller, id, body }) => broker.endTask(caller, id, body.outcome),
   }),
 ]
