@@ -19,7 +19,7 @@ import { isOperator, mayEnd, mayReadEntry, maySee } from '../grants/authority.ts
 import type { Grant } from '../grants/grant.ts'
 import { byBroker } from '../grants/provenance.ts'
 import { type Task, taskView } from '../grants/tasks.ts'
-import { entryView, queryEntries } from '../ledger/query.ts'
+import { createQueries, entryView } from '../ledger/query.ts'
 import { standing } from '../policy/decide.ts'
 import type { Caller } from './caller.ts'
 import type { Entered } from './desk.ts'
@@ -56,6 +56,7 @@ const longestTaskSeconds = 86_400
 
 export function createVerbs(stages: Stages): Verbs {
   const { desk, registry, tasks, approvals, ender, ledger, clock } = stages
+  const query = createQueries(ledger)
 
   /** Verifies the caller, then runs the verb; a refusal of the verb is recorded, except that something is not there. */
   async function entered<T>(
@@ -177,7 +178,7 @@ export function createVerbs(stages: Stages): Verbs {
       entered(caller, async ({ party }) => {
         const reader = party.person !== undefined
         if (!reader) return refuse('role_required', 'ledger.read', 'needs an auditor or an owner')
-        return ok(await queryEntries(ledger, filter, ({ entry }) => mayReadEntry(party, entry.owner)))
+        return query(filter, ({ entry }) => mayReadEntry(party, entry.owner))
       }),
     entry: (caller, index) =>
       entered(caller, async ({ party }) => {

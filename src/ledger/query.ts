@@ -1,12 +1,34 @@
+import { ok, type Result, refuse } from '../base/result.ts'
 import type { EntryFilter, EntryList, StoredEntryView } from '../contract/ledger.ts'
 import type { Ledger, StoredEntry } from './ledger.ts'
 
 /** Entries one query reads at most; a page that ends early says where to go on. */
 const mostRead = 20_000
+/** Queries that read at once. Each costs a fifth of a second of the processor, and minting shares it with them. */
+const mostAtOnce = 8
+
+type Query = (filter: EntryFilter, allowed: (stored: StoredEntry) => boolean) => Promise<Result<EntryList>>
+
+/** Queries over one ledger, a few at a time. Refuses `draining` to one more: whoever may read must not be able to stop the rest. */
+export function createQueries(ledger: Pick<Ledger, 'read'>): Query {
+  let reading = 0
+  return async (filter, allowed) => {
+    if (reading >= mostAtOnce) {
+      const { refusal } = refuse('draining', 'ledger.queries', `${mostAtOnce} are under way`)
+      return { ok: false, refusal: { ...refusal, retryAfterSeconds: 1 } }
+    }
+    reading++
+    try {
+      return ok(await queryEntries(ledger, filter, allowed))
+    } finally {
+      reading--
+    }
+  }
+}
 
 /** A page of the entries that match and that `allowed` lets the caller see, oldest first. */
-export async function queryEntries(
-  ledger: Ledger,
+async function queryEntries(
+  ledger: Pick<Ledger, 'read'>,
   filter: EntryFilter,
   allowed: (stored: StoredEntry) => boolean,
 ): Promise<EntryList> {
