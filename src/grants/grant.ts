@@ -141,7 +141,7 @@ export function advance(grant: Grant, entry: GrantEntry, nowMs: number, index: n
   if (!mayFollow(grant.status, entry.kind)) throw new Error(`${entry.kind} may not follow in status ${grant.status}`)
   switch (entry.kind) {
     case 'grant.intent':
-      return { ...grant, status: 'minting', ledger: { ...grant.ledger, intent: index } }
+      return { ...grant, status: 'minting', openedAtMs: nowMs, ledger: { ...grant.ledger, intent: index } }
     case 'grant.issued':
       return {
         ...grant,

@@ -134,7 +134,8 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
           throw new BrokerFault('state_conflict', `${entry.kind} may not follow in status ${status}`)
         }
         const position = await ledger.append(entry)
-        const now = clock.now()
+        // The time of the entry, so that a restart finds the grant as it was.
+        const now = position.timeMs
         const moved = await update(grant.id, (present) =>
           mayFollow(present.status, entry.kind) ? advance(present, entry, now, position.index) : undefined,
         )

@@ -8,6 +8,12 @@ export interface Position {
   readonly leafHash: string
 }
 
+/** What its writer learns of an entry. */
+export interface Appended extends Position {
+  /** The time the entry bears (ms since the epoch). */
+  readonly timeMs: number
+}
+
 export interface StoredEntry extends Position {
   readonly entry: Entry
 }
@@ -19,7 +25,7 @@ export interface StoredEntry extends Position {
  */
 export interface Ledger {
   /** @throws BrokerFault `ledger_unavailable`; `internal` when the entry does not fit the schema's bounds. */
-  append(body: EntryBody): Promise<Position>
+  append(body: EntryBody): Promise<Appended>
   /** Durable entries from `from` (inclusive) in order. */
   read(from: number): AsyncIterable<StoredEntry>
   get(index: number): Promise<StoredEntry | undefined>

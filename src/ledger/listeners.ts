@@ -20,7 +20,7 @@ export function createListeners(log: Log): Listeners {
     tell(batch) {
       if (listeners.size === 0) return
       for (const { entry, position } of batch) {
-        const stored = { ...position, entry }
+        const stored = { index: position.index, leafHash: position.leafHash, entry }
         for (const listener of listeners.values()) {
           try {
             listener(stored)

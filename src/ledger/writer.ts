@@ -1,17 +1,17 @@
 import { BrokerFault } from '../base/errors.ts'
 import { type Disk, type DiskFile, writeAll } from './disk.ts'
 import type { Entry } from './entry.ts'
-import type { Position } from './ledger.ts'
+import type { Appended } from './ledger.ts'
 import { frameBytes, maxRecordBytes, recordLeaf, writeFrame } from './record.ts'
 import { createSegment, type Segment } from './segments.ts'
 
 /** An entry whose caller waits for it to be durable. */
 export interface Waiting {
   readonly entry: Entry
-  readonly position: Position
+  readonly position: Appended
   /** Where its record begins within the bytes of its batch. */
   readonly at: number
-  readonly resolve: (position: Position) => void
+  readonly resolve: (position: Appended) => void
   readonly reject: (fault: BrokerFault) => void
 }
 
@@ -29,7 +29,7 @@ interface Batch {
  */
 export interface Writer {
   /** Puts an entry in line; throws `ledger_unavailable` when poisoned or when too many wait. */
-  enqueue(entry: Entry, text: string): Promise<Position>
+  enqueue(entry: Entry, text: string): Promise<Appended>
   /** Rejects everything that waits, now and later. The first cause stays. */
   poison(cause: unknown): void
   readonly poisoned: BrokerFault | undefined
@@ -66,7 +66,7 @@ export function createWriter(options: {
     return { first: nextIndex, waiting: [], bytes, used: 0 }
   }
 
-  function enqueue(entry: Entry, text: string): Promise<Position> {
+  function enqueue(entry: Entry, text: string): Promise<Appended> {
     if (poisoned !== undefined) return Promise.reject(poisoned)
     if (batch.waiting.length + inFlight >= maxWaiting || batch.used > maxBatchBytes) {
       const message = 'too many entries wait for the disk of the ledger'
@@ -82,7 +82,8 @@ export function createWriter(options: {
       )
     }
     writeFrame(batch.bytes, at, length, batch.first)
-    const position = { index: nextIndex, leafHash: recordLeaf(batch.bytes, at, end) }
+    const leafHash = recordLeaf(batch.bytes, at, end)
+    const position = { index: nextIndex, leafHash, timeMs: Date.parse(entry.time) }
     batch.used = end
     nextIndex++
     const { waiting } = batch
@@ -101,7 +102,9 @@ export function createWriter(options: {
       batch = newBatch()
       try {
         await commit(current)
+        onDurable(current.waiting)
       } catch (cause) {
+        // Durable or not: what cannot be counted into the tree cannot be vouched for.
         inFlight = 0
         fail(cause, current.waiting)
         break
@@ -109,7 +112,6 @@ export function createWriter(options: {
       inFlight = 0
       // A burst's buffer is not kept for good.
       if (current.bytes.length <= maxSpareBytes) spare = current.bytes
-      onDurable(current.waiting)
       for (const { resolve, position } of current.waiting) resolve(position)
       // Lets the callers just told enqueue what they do next, so that it joins the batch about to be cut.
       await nextTurn()
