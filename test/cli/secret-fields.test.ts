@@ -47,7 +47,9 @@ test.each([
   'http_proxy',
   'gconv.path',
 ])('whoever can write the secret cannot choose what runs: a field named %s sets no variable by itself', (field) => {
-  expect(() => toVariables(issued({ username: 'u', [field]: '/tmp/evil' }), [])).toThrow(/would change what programs run/)
+  expect(() => toVariables(issued({ username: 'u', [field]: '/tmp/evil' }), [])).toThrow(
+    /would change what programs run/,
+  )
 })
 
 test('a variable that the caller names is the caller’s choice', () => {
