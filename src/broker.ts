@@ -21,7 +21,7 @@ export interface Broker extends Verbs {
 /** The broker over its stages; see `issue` for the life of one request. */
 export function createBroker(deps: BrokerDeps): Broker {
   const stages = createStages(deps)
-  const { desk, tasks, registry, trace } = stages
+  const { desk, registry, trace } = stages
 
   /** token → identity → decision → (approval) → grant → intent → mint → record → answer. */
   async function issue(caller: Caller, request: CredentialRequest): Promise<Result<Issued | Pending>> {
@@ -53,17 +53,8 @@ export function createBroker(deps: BrokerDeps): Broker {
       stages.recordIntent(opening, access, by),
     )
     const issued = await stages.mint(intent, access, wanted.value.params, by)
-    if (opening.approval !== undefined) await stages.approvals.attach(opening.approval, opening.id)
-
-    // The task may have ended, or a switch been pulled, while Vault was minting: then nothing leaves.
-    if (!(await tasks.stillOpen(issued.grant.task)) || issued.grant.status !== 'active') {
-      await stages.ender.end(issued.grant, { cause: 'task_ended', by })
-      return desk.refused(
-        entered.value,
-        refuse('state_conflict', 'grant.live', 'it was ended while it was minted').refusal,
-        access,
-      )
-    }
+    const held = await stages.stillWanted(issued.grant, by)
+    if (!held.ok) return desk.refused(entered.value, held.refusal, access)
     return ok({ status: 'issued', body: stages.issuedBody(issued, access), secret: issued.minted.secret })
   }
 

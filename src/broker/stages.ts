@@ -67,6 +67,8 @@ export interface Stages extends BrokerDeps {
   originOf(entered: Entered, wanted: AccessRequest, gate: Clear): GrantOrigin
   recordIntent(grant: Grant, access: Access, by: Provenance): Promise<Grant>
   mint(grant: Grant, access: Access, callerParams: Readonly<Record<string, string>>, by: Provenance): Promise<Recorded>
+  /** Whether the secret may leave: its task may have ended, or a switch been pulled, while Vault was minting. Ends the grant if not. */
+  stillWanted(grant: Grant, by: Provenance): Promise<Result<void>>
   issuedBody(recorded: Recorded, access: Access): Omit<IssuedCredential, 'secret'>
   /** The caller's own live, renewable grant. */
   heldGrant(entered: Entered, id: string): Promise<Result<Grant>>
@@ -124,6 +126,18 @@ export function createStages(deps: BrokerDeps): Stages {
       return minting
     },
     mint: (grant, access, callerParams, by) => mintAndRecord(mintDeps, grant, access, callerParams, by),
+    async stillWanted(grant, by) {
+      try {
+        if (grant.approval !== undefined) await deps.approvals.attach(grant.approval, grant.id)
+        if (grant.status === 'active' && (await tasks.stillOpen(grant.task))) return ok(undefined)
+      } catch (error) {
+        // Nobody will get this secret, so nobody would hand it back.
+        await deps.ender.end(grant, { cause: 'undelivered', by }).catch(() => {})
+        throw error
+      }
+      await deps.ender.end(grant, { cause: 'task_ended', by })
+      return refuse('state_conflict', 'grant.live', 'it was ended while it was minted')
+    },
     issuedBody: ({ grant, position }, access) => ({
       grant: grant.id,
       workload: grant.workload,

@@ -96,7 +96,7 @@ const kinds = [
     role: name,
     delivery: z.enum(['plain', 'wrapped']),
     ttl: seconds,
-    ceilings: z.array(ceiling).max(16),
+    ceilings: z.array(ceiling).max(64),
     /** What the credential reaches, in the words of its Credential document. */
     data: z.array(name).max(100),
     sensitivity: z.enum(['low', 'medium', 'high']),
@@ -109,7 +109,7 @@ const kinds = [
     /** As in the intent, so that one entry answers who held what and what it reached. */
     data: z.array(name).max(100),
     sensitivity: z.enum(['low', 'medium', 'high']),
-    ceilings: z.array(ceiling).max(16),
+    ceilings: z.array(ceiling).max(64),
     lease: lease.optional(),
     ids: z.array(publicId).max(8),
     expires: time.optional(),
@@ -120,7 +120,7 @@ const kinds = [
   }),
   /** The mint did not happen, or its outcome is unknown (`ambiguous`) and reconciling will settle it. */
   z.strictObject({ ...common, kind: z.literal('grant.failed'), code, ambiguous: z.boolean(), detail: outsideText }),
-  z.strictObject({ ...common, kind: z.literal('grant.renewed'), expires: time, ceilings: z.array(ceiling).max(16) }),
+  z.strictObject({ ...common, kind: z.literal('grant.renewed'), expires: time, ceilings: z.array(ceiling).max(64) }),
   /** Somebody or something decided that the grant must end; the revocation is under way. */
   z.strictObject({ ...common, kind: z.literal('grant.ending'), cause: endReason, reason: outsideText.optional() }),
   z.strictObject({
