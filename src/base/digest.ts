@@ -2,6 +2,3 @@ import { hash } from 'node:crypto'
 
 /** SHA-256 in lower-case hexadecimal. */
 export const sha256Hex = (data: string | Uint8Array): string => hash('sha256', data, 'hex')
-
-/** SHA-256 as bytes. */
-export const sha256 = (data: Uint8Array): Uint8Array => hash('sha256', data, 'buffer')

@@ -39,7 +39,7 @@ export interface Registry {
 }
 
 /** Labels a grant is found by; `live` ones go when it ends. */
-export function labelsOf(grant: Grant): readonly string[] {
+function labelsOf(grant: Grant): readonly string[] {
   const labels = [
     `workload=${grant.workload}`,
     `purpose=${grant.workload}/${grant.purpose}`,

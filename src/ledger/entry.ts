@@ -188,7 +188,6 @@ export const entrySchema = z.discriminatedUnion('kind', kinds)
 
 /** One entry as it stands in the ledger. */
 export type Entry = z.infer<typeof entrySchema>
-export type EntryKind = Entry['kind']
 
 type WithoutStamp<E> = E extends Entry ? Omit<E, 'v' | 'time'> : never
 /** What a stage hands to `append`: the ledger adds the version and the time. */

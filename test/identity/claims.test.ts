@@ -213,6 +213,7 @@ describe('hostile claim text', () => {
     nul: 'a\u0000b',
     rtl: 'abc\u202efdp.exe',
     path: '../../../sys/policies',
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: the text of somebody else, not a template of ours
     template: '{{workload}}${x}%s',
     quotes: `'"; DROP ROLE admin; --`,
     newline: 'a\nlevel=error msg=forged',

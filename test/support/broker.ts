@@ -181,7 +181,7 @@ async function allEntries(api: World['api'], query: Readonly<Record<string, stri
 }
 
 /** Logs in to the database at `url` as the user of a secret. */
-export async function tryLogin(url: string, secret: unknown): Promise<string> {
+async function tryLogin(url: string, secret: unknown): Promise<string> {
   const { username, password } = secret as { username: string; password: string }
   const target = new URL(url)
   const { hostname: host, port, pathname } = target

@@ -23,7 +23,7 @@ export const by: Provenance = {
   actor: { type: 'workload', name: 'checkout', issuer: 'cluster-eu', subject: 'system:serviceaccount:orders:checkout' },
 }
 
-export const target: MintTarget = {
+const target: MintTarget = {
   credential: 'orders-ro',
   engine: 'scripted',
   mount: 'database',
@@ -56,7 +56,7 @@ export const access: Access = {
 }
 
 /** A Vault in memory behind the Engine port: leases that live until revoked, and faults on demand. */
-export function scriptedEngine(clock: FakeClock) {
+function scriptedEngine(clock: FakeClock) {
   const leases = new Set<string>()
   let minted = 0
   const script = {
