@@ -33,6 +33,8 @@ export interface IssuancePlan {
   readonly atOnce: readonly number[]
   readonly rounds: number
   readonly sliceMs: number
+  /** How long each variant of each engine runs before anything is measured. */
+  readonly warmMs: number
   readonly profileDir?: string | undefined
 }
 
@@ -70,6 +72,8 @@ export async function measureIssuance(
     const cells: IssuanceCell[] = []
     for (const workload of workloads.filter(({ engine }) => plan.engines.includes(engine))) {
       const calls = await callsFor(workload, clients, issuer)
+      // Servers run for weeks: what is measured is compiled code, on all sides.
+      for (const variant of variants) await drive(calls[variant], most, plan.warmMs)
       for (const atOnce of plan.atOnce) {
         const cell = await measureCell(workload.engine, atOnce, { calls, children: { bare, writ } }, plan)
         cells.push(cell)
