@@ -100,14 +100,11 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
   function inTurn<T>(id: GrantId, act: () => Promise<T>): Promise<T> {
     const before = turns.get(id)
     const mine = before === undefined ? act() : before.then(act)
-    const over = mine.then(
-      () => {},
-      () => {},
-    )
-    turns.set(id, over)
-    void over.then(() => {
+    const done = (): void => {
       if (turns.get(id) === over) turns.delete(id)
-    })
+    }
+    const over: Promise<void> = mine.then(done, done)
+    turns.set(id, over)
     return mine
   }
 
