@@ -91,7 +91,7 @@ async function startBare(dir: string, vault: BenchVault, issuer: BenchIssuer): P
   await mkdir(folder)
   const orders: BareOrders = {
     vaultAddress: vault.address,
-    vaultToken: vault.brokerToken,
+    vaultToken: vault.bareToken,
     jwk: issuer.jwk,
     ledgerDir: join(folder, 'ledger'),
     workloads,

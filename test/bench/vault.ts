@@ -6,7 +6,7 @@ import { startDevVault } from '../../src/dev/vault/server.ts'
 import { baoAvailable, startBao } from '../support/bao.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { strictly, vaultApi } from '../support/vault-api.ts'
-import { setUpVault } from '../support/vault-setup.ts'
+import { setUpVault, text } from '../support/vault-setup.ts'
 import { audience, type BenchIssuer, issuerUrl, workloads } from './world.ts'
 
 /** A server to mint from. */
@@ -17,6 +17,8 @@ export interface BenchVault {
   readonly real: boolean
   readonly address: string
   readonly brokerToken: string
+  /** May mint what the workloads may, for the bare path. */
+  readonly bareToken: string
   stop(): Promise<void>
 }
 
@@ -24,7 +26,14 @@ export interface BenchVault {
 export async function startVault(issuer: BenchIssuer): Promise<BenchVault> {
   if (!baoAvailable()) {
     const server = await startDevVault({ clock: systemClock, log: silentLog })
-    return { name: 'none', real: false, address: server.address, brokerToken: server.rootToken, stop: server.stop }
+    return {
+      name: 'none',
+      real: false,
+      address: server.address,
+      brokerToken: server.rootToken,
+      bareToken: '',
+      stop: server.stop,
+    }
   }
   const postgres = await startPostgres()
   const server = await startBao({ mode: 'raft' }).catch(async (error: unknown) => {
@@ -41,21 +50,23 @@ export async function startVault(issuer: BenchIssuer): Promise<BenchVault> {
     const api = strictly(root)
     await makeReaders(postgres.adminUrl)
     // Nothing ends while it is measured: ending costs the server, and would fall on whichever variant runs then.
-    await api('POST', 'database/roles/orders-ro', {
-      db_name: 'orders',
-      creation_statements: [
-        `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE order_readers`,
-      ],
-      revocation_statements: ['DROP ROLE IF EXISTS "{{name}}"'],
-      default_ttl: '1h',
-      max_ttl: '2h',
-    })
-    await setUpLogins(api, issuer)
-    return { name: versionOf(), real: true, address: server.address, brokerToken, stop }
+    for (const role of ['orders-ro', 'orders-others']) await api('POST', `database/roles/${role}`, databaseRole)
+    const bareToken = await setUpLogins(api, issuer)
+    return { name: versionOf(), real: true, address: server.address, brokerToken, bareToken, stop }
   } catch (error) {
     await stop()
     throw error
   }
+}
+
+const databaseRole = {
+  db_name: 'orders',
+  creation_statements: [
+    `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE order_readers`,
+  ],
+  revocation_statements: ['DROP ROLE IF EXISTS "{{name}}"'],
+  default_ttl: '1h',
+  max_ttl: '2h',
 }
 
 /** Users take their rights from a group: thousands of grants of their own would not fit into the row of the table. */
@@ -71,8 +82,11 @@ const versionOf = (): string => {
   return spawnSync(name, ['version'], { encoding: 'utf8' }).stdout.split(/[,\n]/)[0]?.trim() ?? ''
 }
 
-/** What a user does without a broker: one JWT role and one policy for each workload, so that each can mint its own and no more. */
-async function setUpLogins(api: ReturnType<typeof strictly>, issuer: BenchIssuer): Promise<void> {
+/**
+ * What a user does without a broker: one JWT role and one policy for each workload, so that each can mint its own and no more.
+ * Returns a token with all of those policies.
+ */
+async function setUpLogins(api: ReturnType<typeof strictly>, issuer: BenchIssuer): Promise<string> {
   await api('POST', 'sys/auth/jwt', { type: 'jwt' })
   await api('POST', 'auth/jwt/config', { jwt_validation_pubkeys: [issuer.pem], bound_issuer: issuerUrl })
   for (const { engine, subject, mint } of workloads) {
@@ -89,4 +103,6 @@ async function setUpLogins(api: ReturnType<typeof strictly>, issuer: BenchIssuer
       token_ttl: '1h',
     })
   }
+  const token = { policies: workloads.map(({ engine }) => `bench-${engine}`), period: '1h', no_default_policy: true }
+  return text((await api('POST', 'auth/token/create', token)).body, 'auth', 'client_token')
 }

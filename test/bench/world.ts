@@ -14,7 +14,7 @@ export interface BenchWorkload {
   readonly subject: string
   readonly purpose: string
   readonly params: Readonly<Record<string, string>>
-  /** The call to Vault that mints it. */
+  /** The call to Vault that mints it without the broker. */
   readonly mint: {
     readonly method: 'GET' | 'POST'
     readonly path: string
@@ -34,7 +34,8 @@ const mints: Readonly<Record<EngineName, BenchWorkload['mint']>> = {
     body: { public_key: publicKey, valid_principals: 'deploy', cert_type: 'user', ttl: '1800s' },
   },
   pki: { method: 'POST', path: 'pki/issue/workload', body: { common_name: 'bench.example.test', ttl: '3600s' } },
-  database: { method: 'GET', path: 'database/creds/orders-ro' },
+  // A role of its own: the broker ends every lease of its role that it did not make.
+  database: { method: 'GET', path: 'database/creds/orders-others' },
 }
 
 export const workloads: readonly BenchWorkload[] = engines.map((engine) => ({
