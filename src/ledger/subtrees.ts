@@ -1,0 +1,72 @@
+import { emptyRoot, nodeHash } from './merkle.ts'
+import { hashBytes, type TileId, tileWidth, widthAt } from './tile.ts'
+
+/** Bytes of a tile of hashes, `width * 32` of them. Where they come from, and whether they can be trusted, is the reader's affair. */
+export type ReadTile = (id: TileId & { readonly level: number }) => Promise<Uint8Array>
+
+/** Roots over ranges of the entries of a log, computed from its tiles: the way from a position to a proof. */
+export interface Subtrees {
+  /** Entries in the log. */
+  readonly size: number
+  /**
+   * RFC 6962 hash over entries `from` up to, not including, `to`. The range must be one that occurs in the tree: `from` a
+   * multiple of the least power of two that is not smaller than the range.
+   */
+  root(from: number, to: number): Promise<Uint8Array>
+}
+
+/** Each tile is read at most once. */
+export function createSubtrees(size: number, readTile: ReadTile): Subtrees {
+  const tiles = new Map<string, Promise<Uint8Array>>()
+
+  function tile(level: number, n: number): Promise<Uint8Array> {
+    const key = `${level}/${n}`
+    const known = tiles.get(key)
+    if (known !== undefined) return known
+    const reading = readTile({ level, n, width: widthAt(size, level, n) })
+    tiles.set(key, reading)
+    return reading
+  }
+
+  /** Root of the perfect subtree over the 2^height entries from `2^height * place` on. */
+  async function perfect(height: number, place: number): Promise<Uint8Array> {
+    const level = Math.floor(height / tileBits)
+    // A perfect subtree of up to 128 hashes of one level stands within one tile.
+    const count = 2 ** (height % tileBits)
+    const first = place * count
+    const bytes = await tile(level, Math.floor(first / tileWidth))
+    return rootOfHashes(bytes, first % tileWidth, count)
+  }
+
+  return {
+    size,
+    async root(from, to) {
+      if (from === to) return emptyRoot
+      const parts = await Promise.all(perfectParts(from, to).map(([height, place]) => perfect(height, place)))
+      return parts.reduceRight((right, left) => nodeHash(left, right))
+    },
+  }
+}
+
+/** Hashes of one tile span eight levels of the tree. */
+const tileBits = 8
+
+/** The perfect subtrees a range is made of, largest first. */
+function perfectParts(from: number, to: number): [height: number, place: number][] {
+  const parts: [number, number][] = []
+  let height = 0
+  while (2 ** (height + 1) <= to - from) height++
+  for (let at = from; at < to; height--) {
+    if (2 ** height > to - at) continue
+    parts.push([height, at / 2 ** height])
+    at += 2 ** height
+  }
+  return parts
+}
+
+/** Root over `count` hashes (a power of two) that follow one another in a tile. */
+export function rootOfHashes(tile: Uint8Array, first: number, count: number): Uint8Array {
+  if (count === 1) return tile.subarray(first * hashBytes, (first + 1) * hashBytes)
+  const half = count / 2
+  return nodeHash(rootOfHashes(tile, first, half), rootOfHashes(tile, first + half, half))
+}
