@@ -34,10 +34,10 @@ export function parseTilePath(path: string): TileId | undefined {
   const [, levelText = '', place = '', widthText] =
     /^tile\/(entries|0|[1-9]\d?)\/((?:x\d{3}\/){0,5}\d{3})(?:\.p\/([1-9]\d{0,2}))?$/.exec(path) ?? []
   if (place === '') return undefined
-  const level = levelText === 'entries' ? 'entries' : Number(levelText)
+  const level = levelText === 'entries' ? levelText : Number(levelText)
   const n = Number(place.replaceAll(/[x/]/g, ''))
   const width = widthText === undefined ? tileWidth : Number(widthText)
-  const id = { level, n, width }
+  const id: TileId = { level, n, width }
   if ((level !== 'entries' && level > maxLevel) || !Number.isSafeInteger(n) || width > tileWidth) return undefined
   return tilePath(id) === path ? id : undefined
 }
