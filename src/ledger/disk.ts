@@ -23,6 +23,8 @@ export interface Disk {
   mkdir(path: string, options: { readonly recursive: true; readonly mode: number }): Promise<unknown>
   readdir(path: string): Promise<string[]>
   rename(from: string, to: string): Promise<void>
+  unlink(path: string): Promise<void>
+  rmdir(path: string): Promise<void>
 }
 
 /** The machine's file system. */
@@ -83,9 +85,11 @@ export async function readSmallFile(disk: Disk, path: string, maxBytes: number):
     if (isCode(error, 'ENOENT')) return undefined
     throw error
   }
-  const bytes = await closingAfter(file, () => readUpTo(file, maxBytes + 1, 0))
-  if (bytes.length > maxBytes) throw new Error(`${path} is larger than ${maxBytes} bytes`)
-  return bytes
+  return closingAfter(file, async () => {
+    const { size } = await file.stat()
+    if (size > maxBytes) throw new Error(`${path} is larger than ${maxBytes} bytes`)
+    return readUpTo(file, size, 0)
+  })
 }
 
 /** Replaces a file so that a reader, or a crash, sees either the old bytes or the new ones, and the new ones last. */
@@ -100,7 +104,7 @@ export async function replaceFile(disk: Disk, path: string, bytes: Uint8Array, m
   await syncFolder(disk, dirname(path))
 }
 
-/** Whether something thrown is a system error with that code. */
-export function isCode(thrown: unknown, code: string): boolean {
-  return thrown instanceof Error && 'code' in thrown && thrown.code === code
+/** Whether something thrown is a system error with one of those codes. */
+export function isCode(thrown: unknown, ...codes: readonly string[]): boolean {
+  return thrown instanceof Error && 'code' in thrown && codes.some((code) => thrown.code === code)
 }

@@ -9,20 +9,22 @@ import { createListeners } from './listeners.ts'
 import { takeWriterLock } from './lock.ts'
 import { emptyRoot } from './merkle.ts'
 import { parseVkey, type SigningKey } from './note.ts'
+import type { PublishedLog } from './published.ts'
 import { createPublisher } from './publisher.ts'
 import { createReader } from './reader.ts'
+import { frameBytes } from './record.ts'
 import { checkpointPath, type Recovered, readCheckpoint, recover } from './recover.ts'
+import { restoreTiles } from './restore-tiles.ts'
+import { createRetirement } from './retire.ts'
 import { listSegments, type Segment, segmentsFolder } from './segments.ts'
 import { createStamp, unfit } from './stamp.ts'
+import { cutTile, type TileId, widthAt } from './tile.ts'
+import { createTileFiles, type TileFiles } from './tile-files.ts'
+import type { GrowingTiles } from './tiles.ts'
 import { createWriter } from './writer.ts'
 
-/** The ledger in files: one process writes, group commit, signed checkpoints. */
-export interface FileLedger extends Ledger {
-  /** What an auditor needs to verify the folder. */
-  readonly vkey: string
-  /** The newest checkpoint that is on disk: a C2SP signed note. */
-  checkpoint(): string
-}
+/** The ledger in files: one process writes, group commit, signed checkpoints, and the folder is a C2SP tlog-tiles log. */
+export interface FileLedger extends Ledger, PublishedLog {}
 
 export interface FileLedgerOptions {
   readonly dir: string
@@ -59,8 +61,15 @@ export async function openFileLedger(options: FileLedgerOptions): Promise<FileLe
   const lock = takeWriterLock(dir)
   try {
     const [checkpoint, note] = await readOrSignFirst(disk, dir, key)
-    const recovered = await recover(disk, dir, checkpoint)
-    const ledger = run(options, disk, { recovered, note, signedSize: checkpoint.size, release: () => lock.release() })
+    const files = createTileFiles(disk, dir)
+    const recovered = await recover(disk, dir, files, checkpoint)
+    const restored = await restoreTiles(disk, files, recovered).catch(async (cause: unknown) => {
+      await recovered.tail.close()
+      throw cause
+    })
+    if (restored.rewritten > 0) options.log.warn({ tiles: restored.rewritten }, 'ledger.tiles_rewritten')
+    const newest = { note, size: checkpoint.size }
+    const ledger = run(options, { disk, files, recovered, newest, ...restored, release: () => lock.release() })
     if (recovered.cutBytes > 0) await recordRepair(ledger, recovered.cutBytes, options.log)
     return ledger
   } catch (cause) {
@@ -94,31 +103,45 @@ async function recordRepair(ledger: Ledger, bytes: number, log: Log): Promise<vo
 }
 
 interface Start {
+  readonly disk: Disk
+  readonly files: TileFiles
   readonly recovered: Recovered
+  readonly tiles: GrowingTiles
+  readonly partial: readonly TileId[]
   /** The checkpoint on disk and the size it is for. */
-  readonly note: string
-  readonly signedSize: number
+  readonly newest: { readonly note: string; readonly size: number }
   readonly release: () => void
 }
 
-function run(options: FileLedgerOptions, disk: Disk, start: Start): FileLedger {
+function run(options: FileLedgerOptions, start: Start): FileLedger {
   const { dir, key, clock, log } = options
-  const { tree, tail, lastTimeMs } = start.recovered
+  const { disk, files, tiles } = start
+  const { tail, lastTimeMs } = start.recovered
   const segments: Segment[] = [...start.recovered.segments]
   const aheadMs = lastTimeMs - clock.now()
   if (aheadMs > 1000) log.warn({ ahead_ms: aheadMs }, 'ledger.clock_behind_last_entry')
   const failure = Promise.withResolvers<Error>()
   const listeners = createListeners(log)
   const stamp = createStamp(clock, lastTimeMs)
-  const reader = createReader(disk, segments, () => tree.size)
+  const reader = createReader(disk, files, segments, () => tiles.size)
+  const retirement = createRetirement({
+    disk,
+    dir,
+    files,
+    segments,
+    onRetired: reader.forget,
+    onError: (cause) => writer.poison(cause),
+  })
   const publisher = createPublisher({
     clock,
     intervalMs: options.checkpointIntervalMs ?? 100,
-    tree,
+    tiles,
+    files,
     key,
-    signedSize: start.signedSize,
-    note: start.note,
+    newest: start.newest,
+    partial: start.partial,
     write: (note) => replaceFile(disk, checkpointPath(dir), Buffer.from(note), 0o644),
+    onPublished: retirement.start,
     onError: (cause) => writer.poison(cause),
   })
   const writer = createWriter({
@@ -126,11 +149,13 @@ function run(options: FileLedgerOptions, disk: Disk, start: Start): FileLedger {
     dir,
     tail,
     segments,
-    nextIndex: tree.size,
-    segmentBytes: Math.min(options.segmentBytes ?? 64 * 1024 * 1024, 2 ** 31),
+    nextIndex: tiles.size,
+    segmentBytes: Math.min(options.segmentBytes ?? 16 * 1024 * 1024, 2 ** 31),
     maxWaiting: options.maxWaiting ?? 8192,
-    onDurable(batch) {
-      for (const { position } of batch) tree.append(Buffer.from(position.leafHash, 'hex'))
+    onDurable(batch, bytes) {
+      for (const { position, at, end } of batch) {
+        tiles.append(bytes.subarray(at + frameBytes, end), Buffer.from(position.leafHash, 'hex'))
+      }
       publisher.schedule()
       listeners.tell(batch)
     },
@@ -140,19 +165,32 @@ function run(options: FileLedgerOptions, disk: Disk, start: Start): FileLedger {
       failure.resolve(fault)
     },
   })
+  publisher.schedule()
   let closing: Promise<void> | undefined
 
   async function shut(): Promise<void> {
     await writer.drain()
     await publisher.finish()
+    await retirement.settled()
     await Promise.allSettled([writer.close(), reader.close()])
     start.release()
   }
 
+  /** What waits in memory first: it is on disk only once a checkpoint needs it. */
+  async function tile(id: TileId): Promise<Buffer | undefined> {
+    if (widthAt(publisher.newest().size, id.level, id.n) < id.width) return undefined
+    const growing = tiles.find(id.level, id.n)
+    return growing === undefined ? files.readCut(id) : cutTile(growing.bytes, growing.id, id.width)
+  }
+
   return {
+    origin: key.name,
     vkey: key.vkey,
     failed: failure.promise,
-    checkpoint: publisher.note,
+    checkpoint: () => publisher.newest().note,
+    signedSize: () => publisher.newest().size,
+    tile,
+    covered: publisher.covered,
     append(body) {
       if (closing !== undefined) return Promise.reject(new BrokerFault('ledger_unavailable', 'the ledger is closed'))
       try {
@@ -164,7 +202,7 @@ function run(options: FileLedgerOptions, disk: Disk, start: Start): FileLedger {
     },
     read: reader.read,
     get: reader.get,
-    head: () => ({ size: tree.size, root: Buffer.from(tree.root()).toString('hex') }),
+    head: () => ({ size: tiles.size, root: Buffer.from(tiles.root()).toString('hex') }),
     subscribe: listeners.add,
     close() {
       closing ??= shut()

@@ -38,20 +38,36 @@ export interface RunningTree {
   readonly size: number
   append(leaf: Uint8Array): void
   root(): Uint8Array
+  /** Roots of its perfect subtrees, largest first. */
+  peaks(): readonly Uint8Array[]
 }
 
-/** A tree without leaves. */
-export function createTree(): RunningTree {
-  const peaks: Uint8Array[] = []
-  let size = 0
+/** A tree to go on from. */
+export interface TreeStart {
+  readonly size: number
+  /** As `RunningTree.peaks` gave them at that size. */
+  readonly peaks: readonly Uint8Array[]
+}
+
+/** Called with the root of each perfect subtree that an append completes: 2^height leaves, the last of them the new one. */
+export type OnSubtree = (height: number, root: Uint8Array) => void
+
+/** A tree without leaves, or the one that `start` describes. */
+export function createTree(start: TreeStart = { size: 0, peaks: [] }, onSubtree?: OnSubtree): RunningTree {
+  const peaks = [...start.peaks]
+  let { size } = start
   return {
     get size() {
       return size
     },
     append(leaf) {
       let peak = leaf
+      let height = 0
       // Each trailing one bit of the size is a perfect subtree that the new leaf completes to one of twice its size.
-      for (let bits = size; bits % 2 === 1; bits = (bits - 1) / 2) peak = nodeHash(peaks.pop() ?? emptyRoot, peak)
+      for (let bits = size; bits % 2 === 1; bits = (bits - 1) / 2) {
+        peak = nodeHash(peaks.pop() ?? emptyRoot, peak)
+        onSubtree?.(++height, peak)
+      }
       peaks.push(peak)
       size++
     },
@@ -60,5 +76,6 @@ export function createTree(): RunningTree {
       for (let i = peaks.length - 2; i >= 0; i--) root = nodeHash(peaks[i] ?? emptyRoot, root)
       return root
     },
+    peaks: () => [...peaks],
   }
 }

@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import { BrokerFault, messageOf } from '../base/errors.ts'
+import { type Base, readBase } from './base.ts'
 import { type Checkpoint, openCheckpoint } from './checkpoint.ts'
 import { closingAfter, type Disk, type DiskFile, readSmallFile, readUpTo, writeAll } from './disk.ts'
 import { entrySchema } from './entry.ts'
-import { createTree, type RunningTree } from './merkle.ts'
+import { createTree, leafHash, type RunningTree } from './merkle.ts'
 import type { VerifierKey } from './note.ts'
 import { recordLeaf, recordText } from './record.ts'
 import {
@@ -16,9 +17,13 @@ import {
   segmentHeader,
   segmentHeaderBytes,
 } from './segments.ts'
+import { parseBundle, tileWidth } from './tile.ts'
+import type { TileFiles } from './tile-files.ts'
 
 /** What a ledger folder holds, after a crash or not. */
 export interface Recovered {
+  /** The entries before the first segment. */
+  readonly base: Base
   readonly segments: readonly Segment[]
   /** The last segment, open for writing. */
   readonly tail: DiskFile
@@ -56,57 +61,72 @@ export async function readCheckpoint(
 }
 
 /**
- * Reads every record, cuts off a write that a crash left unfinished, and makes the rest durable again.
+ * Reads every record of the segments, cuts off a write that a crash left unfinished, and makes the rest durable again.
+ * Entries before the first segment stand in tiles, of which only what is needed to go on is read.
  * @throws BrokerFault `ledger_unavailable`, naming file and offset, when acknowledged data is damaged or missing, or when
  * it contradicts the checkpoint.
  */
-export async function recover(disk: Disk, dir: string, checkpoint: Checkpoint): Promise<Recovered> {
-  const tree = createTree()
+export async function recover(disk: Disk, dir: string, files: TileFiles, checkpoint: Checkpoint): Promise<Recovered> {
+  const firsts = await listSegments(disk, dir)
+  const base = await readBaseOf(dir, files, firsts[0] ?? 0)
+  const tree = createTree(base.start)
+  for (const entry of base.entries) tree.append(leafHash(entry))
+  // A segment goes only after a checkpoint over all of its entries was signed.
+  if (checkpoint.size < tree.size) throw refuseRollback(dir, checkpoint, tree.size)
   const compareRoot = comparison(checkpoint, tree, dir)
   compareRoot()
   const segments: Segment[] = []
-  const firsts = await listSegments(disk, dir)
   for (const first of firsts.slice(0, -1)) {
     const opened = await openSegment(disk, dir, first, tree.size)
     await closingAfter(opened.file, () => scanSegment(opened, false, tree, compareRoot))
     segments.push(opened.segment)
   }
+  const found = { disk, dir, base, tree, segments, checkpoint }
   const last = firsts.at(-1)
-  if (last === undefined) return startSegment(disk, dir, { tree, segments, checkpoint, cutBytes: 0 })
+  if (last === undefined) return startSegment(found, files, 0)
   const opened = await openSegment(disk, dir, last, tree.size)
   try {
     const scan = await scanSegment(opened, true, tree, compareRoot)
     if (scan.headerTorn) {
       await opened.file.close()
-      return await startSegment(disk, dir, { tree, segments, checkpoint, cutBytes: scan.size })
+      return await startSegment(found, files, scan.size)
     }
     refuseLoss(dir, tree, checkpoint)
     const cutBytes = scan.size - opened.segment.end
     await settleTail(opened, scan, cutBytes)
     segments.push(opened.segment)
-    return { segments, tail: opened.file, tree, cutBytes, lastTimeMs: await lastTime(disk, segments) }
+    return { base, segments, tail: opened.file, tree, cutBytes, lastTimeMs: await lastTime(found, files) }
   } catch (error) {
     await Promise.allSettled([opened.file.close()])
     throw error
   }
 }
 
+async function readBaseOf(dir: string, files: TileFiles, first: number): Promise<Base> {
+  try {
+    return await readBase(files, first)
+  } catch (cause) {
+    const { path } = describeSegment(dir, first)
+    throw refusal(`${path} is the first segment, and what comes before it cannot be read: ${messageOf(cause)}`, cause)
+  }
+}
+
+interface Found {
+  readonly disk: Disk
+  readonly dir: string
+  readonly base: Base
+  readonly tree: RunningTree
+  readonly segments: Segment[]
+  readonly checkpoint: Checkpoint
+}
+
 /** The folder holds whole segments only, or none: the next entry begins a new one. */
-async function startSegment(
-  disk: Disk,
-  dir: string,
-  found: {
-    readonly tree: RunningTree
-    readonly segments: readonly Segment[]
-    readonly checkpoint: Checkpoint
-    readonly cutBytes: number
-  },
-): Promise<Recovered> {
-  const { tree, segments, checkpoint, cutBytes } = found
+async function startSegment(found: Found, files: TileFiles, cutBytes: number): Promise<Recovered> {
+  const { disk, dir, base, tree, segments, checkpoint } = found
   refuseLoss(dir, tree, checkpoint)
-  const lastTimeMs = await lastTime(disk, segments)
+  const lastTimeMs = await lastTime(found, files)
   const [segment, tail] = await createSegment(disk, dir, tree.size)
-  return { segments: [...segments, segment], tail, tree, cutBytes, lastTimeMs }
+  return { base, segments: [...segments, segment], tail, tree, cutBytes, lastTimeMs }
 }
 
 function refuseLoss(dir: string, tree: RunningTree, checkpoint: Checkpoint): void {
@@ -114,6 +134,13 @@ function refuseLoss(dir: string, tree: RunningTree, checkpoint: Checkpoint): voi
   throw refusal(
     `the checkpoint in ${dir} was signed over ${checkpoint.size} entries and the segments hold only ${tree.size}: ` +
       'entries were lost or the folder was rolled back',
+  )
+}
+
+function refuseRollback(dir: string, checkpoint: Checkpoint, size: number): BrokerFault {
+  return refusal(
+    `the checkpoint in ${dir} was signed over ${checkpoint.size} entries, and the first segment begins only at ` +
+      `${size}: the file checkpoint was rolled back`,
   )
 }
 
@@ -205,18 +232,29 @@ async function settleTail({ file, segment }: OpenedSegment, scan: Scan, cutBytes
   await file.sync()
 }
 
-async function lastTime(disk: Disk, segments: readonly Segment[]): Promise<number> {
+async function lastTime({ disk, segments, base, tree }: Found, files: TileFiles): Promise<number> {
   const segment = segments.findLast(({ offsets }) => offsets.count > 0)
   const start = segment?.offsets.at(segment.offsets.count - 1)
-  if (segment === undefined || start === undefined) return 0
-  const file = await disk.open(segment.path, 'r')
   try {
+    if (segment === undefined || start === undefined) return timeOf(await lastInTiles(base, tree.size, files))
+    const file = await disk.open(segment.path, 'r')
     const record = await closingAfter(file, () => readUpTo(file, segment.end - start, start))
-    return Date.parse(entrySchema.parse(JSON.parse(recordText(record, 0, record.length))).time)
+    return timeOf(recordText(record, 0, record.length))
   } catch (cause) {
-    throw refusal(
-      `${segment.path} is damaged at offset ${start}: the last entry is not one this version can read`,
-      cause,
-    )
+    const where = segment === undefined ? `entry ${tree.size - 1}` : `${segment.path} is damaged at offset ${start}`
+    throw refusal(`${where}: the last entry is not one this version can read`, cause)
   }
+}
+
+const timeOf = (text: string | undefined): number =>
+  text === undefined ? 0 : Date.parse(entrySchema.parse(JSON.parse(text)).time)
+
+/** The entry before the first segment, where all the segments are empty. */
+async function lastInTiles(base: Base, size: number, files: TileFiles): Promise<string | undefined> {
+  const last = base.entries.at(-1)
+  if (last !== undefined || size === 0) return last?.toString('utf8')
+  const id = { level: 'entries' as const, n: size / tileWidth - 1, width: tileWidth }
+  return parseBundle((await files.read(id)) ?? Buffer.of(), tileWidth)
+    .at(-1)
+    ?.toString('utf8')
 }

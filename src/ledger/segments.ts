@@ -106,9 +106,14 @@ export interface RecordChunk {
  * Reads sound records one after another from `from` up to `to`, in chunks, and stops before the first bytes that are not
  * one. Whoever reads compares where the last record ended with the size of the file.
  */
-export async function* scanRecords(file: DiskFile, from: number, to: number): AsyncGenerator<RecordChunk> {
+export async function* scanRecords(
+  file: DiskFile,
+  from: number,
+  to: number,
+  atOnce = chunkBytes,
+): AsyncGenerator<RecordChunk> {
   for (let base = from; base < to; ) {
-    const buffer = await readUpTo(file, Math.min(chunkBytes, to - base), base)
+    const buffer = await readUpTo(file, Math.min(Math.max(atOnce, maxRecordBytes), to - base), base)
     const spans: [number, number, number][] = []
     let at = 0
     for (let found = readFrame(buffer, at); found !== undefined; found = readFrame(buffer, at)) {

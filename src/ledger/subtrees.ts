@@ -13,6 +13,8 @@ export interface Subtrees {
    * multiple of the least power of two that is not smaller than the range.
    */
   root(from: number, to: number): Promise<Uint8Array>
+  /** Roots of the perfect subtrees that make up the first `size` entries, largest first. */
+  peaks(size: number): Promise<readonly Uint8Array[]>
 }
 
 /** Each tile is read at most once. */
@@ -38,13 +40,15 @@ export function createSubtrees(size: number, readTile: ReadTile): Subtrees {
     return rootOfHashes(bytes, first % tileWidth, count)
   }
 
+  const parts = (from: number, to: number): Promise<Uint8Array[]> =>
+    Promise.all(perfectParts(from, to).map(([height, place]) => perfect(height, place)))
+
   return {
     size,
     async root(from, to) {
-      if (from === to) return emptyRoot
-      const parts = await Promise.all(perfectParts(from, to).map(([height, place]) => perfect(height, place)))
-      return parts.reduceRight((right, left) => nodeHash(left, right))
+      return from === to ? emptyRoot : (await parts(from, to)).reduceRight((right, left) => nodeHash(left, right))
     },
+    peaks: (to) => parts(0, to),
   }
 }
 

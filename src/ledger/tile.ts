@@ -92,5 +92,20 @@ export function parseBundle(bytes: Buffer, width: number): readonly Buffer[] {
   return entries
 }
 
+/**
+ * The first `width` hashes or entries of a tile.
+ * @throws BundleError when the bundle holds fewer
+ */
+export function cutTile(bytes: Buffer, { level, width: has }: TileId, width: number): Buffer {
+  if (level !== 'entries') return bytes.subarray(0, width * hashBytes)
+  if (width === has) return bytes
+  let end = 0
+  for (let i = 0; i < width; i++) {
+    if (end + 2 > bytes.length) throw new BundleError(`the bundle ends after ${i} of ${width} entries`)
+    end += 2 + bytes.readUInt16BE(end)
+  }
+  return bytes.subarray(0, end)
+}
+
 /** Most bytes of an entry bundle. */
 export const maxBundleBytes: number = tileWidth * (2 + 65_535)

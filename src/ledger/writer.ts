@@ -9,8 +9,9 @@ import { createSegment, type Segment } from './segments.ts'
 export interface Waiting {
   readonly entry: Entry
   readonly position: Appended
-  /** Where its record begins within the bytes of its batch. */
+  /** Where its record stands within the bytes of its batch. */
   readonly at: number
+  readonly end: number
   readonly resolve: (position: Appended) => void
   readonly reject: (fault: BrokerFault) => void
 }
@@ -47,8 +48,8 @@ export function createWriter(options: {
   readonly nextIndex: number
   readonly segmentBytes: number
   readonly maxWaiting: number
-  /** Called with each durable batch, in order, before its callers are told. */
-  readonly onDurable: (batch: readonly Waiting[]) => void
+  /** Called with each durable batch, in order, before its callers are told. The bytes are used again afterwards. */
+  readonly onDurable: (batch: readonly Waiting[], bytes: Buffer) => void
   readonly onPoisoned: (fault: BrokerFault) => void
 }): Writer {
   const { disk, dir, segments, segmentBytes, maxWaiting, onDurable, onPoisoned } = options
@@ -88,7 +89,7 @@ export function createWriter(options: {
     nextIndex++
     const { waiting } = batch
     return new Promise((resolve, reject) => {
-      waiting.push({ entry, position, at, resolve, reject })
+      waiting.push({ entry, position, at, end, resolve, reject })
       running ??= run()
     })
   }
@@ -102,7 +103,7 @@ export function createWriter(options: {
       batch = newBatch()
       try {
         await commit(current)
-        onDurable(current.waiting)
+        onDurable(current.waiting, current.bytes)
       } catch (cause) {
         // Durable or not: what cannot be counted into the tree cannot be vouched for.
         inFlight = 0

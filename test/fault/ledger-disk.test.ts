@@ -80,7 +80,7 @@ describe('a disk that fails once', () => {
         const { operations, acknowledged } = await live(join(folder, 'whole'), -1, 'do')
         expect(acknowledged).toHaveLength(12)
         expect(new Set(operations.map(({ verb }) => verb))).toEqual(
-          new Set(['open', 'write', 'sync', 'datasync', 'rename']),
+          new Set(['open', 'write', 'sync', 'datasync', 'rename', 'unlink']),
         )
         for (let at = 0; at < operations.length; at++) {
           if (fault === 'short' && operations[at]?.verb !== 'write') continue

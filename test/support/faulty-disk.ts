@@ -2,7 +2,7 @@ import { type Disk, type DiskFile, nodeDisk } from '../../src/ledger/disk.ts'
 
 /** One operation on the disk, before it happens. */
 export interface Operation {
-  readonly verb: 'open' | 'write' | 'datasync' | 'sync' | 'truncate' | 'rename'
+  readonly verb: 'open' | 'write' | 'datasync' | 'sync' | 'truncate' | 'rename' | 'unlink'
   readonly path: string
 }
 
@@ -53,9 +53,14 @@ export function faultyDisk(
     },
     mkdir: nodeDisk.mkdir,
     readdir: nodeDisk.readdir,
+    rmdir: nodeDisk.rmdir,
     async rename(from, to) {
       check('rename', to)
       await nodeDisk.rename(from, to)
+    },
+    async unlink(path) {
+      check('unlink', path)
+      await nodeDisk.unlink(path)
     },
   }
 }
