@@ -4,6 +4,7 @@ import { NoteError, parseSkey } from '../../ledger/note.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { parseOptions } from '../options.ts'
 import { printable } from '../terminal.ts'
+import { ledgerExportCommand } from './ledger-export.ts'
 import { ledgerTailCommand } from './ledger-tail.ts'
 import { ledgerVerifyCommand } from './ledger-verify.ts'
 
@@ -48,7 +49,7 @@ async function makeKey(origin: string, file: string): Promise<boolean> {
   }
 }
 
-const subcommands = [ledgerVerifyCommand, ledgerTailCommand, keygen] as const
+const subcommands = [ledgerVerifyCommand, ledgerTailCommand, ledgerExportCommand, keygen] as const
 
 /** `writ ledger`: read and verify the record. */
 export const ledgerCommand: Command = {
