@@ -18,7 +18,7 @@ export interface EntryNode {
 }
 
 /** What the schema of entries says of each kind, so that tests know every field without a list of their own. */
-export const kindNodes: readonly EntryNode[] = (z.toJSONSchema(entrySchema) as EntryNode).oneOf ?? []
+const kindNodes: readonly EntryNode[] = (z.toJSONSchema(entrySchema) as EntryNode).oneOf ?? []
 
 /** Each field that is not an object or a list itself: its kind, its path (`rules[].detail`), and what the schema says of it. */
 export function* entryFields(): Generator<{ readonly kind: string; readonly path: string; readonly node: EntryNode }> {
@@ -62,7 +62,7 @@ export function fullEntries(): readonly Entry[] {
     if (node.type !== 'string') return ++count
     if (node.format === 'date-time') return new Date(Date.UTC(2026, 10, 22, 12, 0, ++count)).toISOString()
     if (node.pattern !== undefined) return String(++count).padStart(Number(/\{(\d+)\}/.exec(node.pattern)?.[1]), '0')
-    return `text-${++count}`
+    return `sample ${++count}`
   }
   return kindNodes.map((node) => entrySchema.parse(full(node)))
 }

@@ -24,7 +24,7 @@ function bundleOf(entries: readonly Buffer[]): Buffer {
 }
 
 /** Every tile of a log, computed from all its entries at once, by path. */
-export function tilesOf(entries: readonly Buffer[]): Map<string, Buffer> {
+function tilesOf(entries: readonly Buffer[]): Map<string, Buffer> {
   const tiles = new Map<string, Buffer>()
   const cut = <T>(items: readonly T[], level: number | 'entries', bytesOf: (items: readonly T[]) => Buffer): T[][] => {
     const groups = Array.from({ length: Math.ceil(items.length / 256) }, (_, n) => items.slice(n * 256, n * 256 + 256))

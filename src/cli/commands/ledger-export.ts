@@ -1,21 +1,17 @@
-import { stat } from 'node:fs/promises'
-import { messageOf } from '../../base/errors.ts'
 import { nearest } from '../../base/nearest.ts'
 import { timeText } from '../../contract/fields.ts'
 import { entrySchema } from '../../ledger/entry.ts'
-import { EntryError } from '../../ledger/export/entry-row.ts'
 import type { ExportFilter } from '../../ledger/export/filter.ts'
 import { type FormatName, formatNames, openFormat } from '../../ledger/export/format.ts'
-import { isLogUrl } from '../../ledger/export/log-files.ts'
-import { UnprovedError } from '../../ledger/export/proved-log.ts'
 import { type ExportSource, openExportSource } from '../../ledger/export/source.ts'
 import { type ExportCounts, writeExport } from '../../ledger/export/write.ts'
-import { NoteError, parseVkey, type VerifierKey } from '../../ledger/note.ts'
 import { createAtomicFile } from '../atomic-file.ts'
 import { signalStatus } from '../child.ts'
-import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
+import { type Command, exit, type Io, UsageError, writeJson } from '../command.ts'
+import { logFailure, requireLogPlace, vkeyOption } from '../log-place.ts'
 import { parseOptions } from '../options.ts'
 import { createProgress } from '../progress.ts'
+import { type StopSignal, stopSignal } from '../stop-signal.ts'
 import { escaped, printable } from '../terminal.ts'
 
 /** `writ ledger export`: the record in the forms that auditors and SIEMs read. */
@@ -73,19 +69,19 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   if (out === undefined && format === 'parquet') throw new UsageError('parquet needs --out FILE')
   if (out === undefined && values.json === true) throw new UsageError('--json needs --out FILE: stdout is the export')
   const filter = filterOf(values)
-  const keys = values.vkey?.map(keyOf)
-  await refuseUnreadable(place)
+  const keys = values.vkey?.map(vkeyOption)
+  await requireLogPlace(place)
   const stop = stopSignal(io)
   try {
     const source = await openExportSource(place, keys)
-    const counts = await exportTo(out, { source, format, filter, io, stopped: stop.received })
+    const counts = await exportTo(out, { source, format, filter, io, stop })
     if (values.json) writeJson(io, summaryOf(source, counts, format))
     else io.stderr(summaryText(source, counts, format, out))
     return exit.done
   } catch (error) {
     const signal = stop.received()
     if (signal !== undefined) return signalStatus(signal)
-    throw explained(error, place)
+    throw logFailure(error, place)
   } finally {
     stop.release()
   }
@@ -96,7 +92,7 @@ interface Work {
   readonly format: FormatName
   readonly filter: ExportFilter
   readonly io: Io
-  readonly stopped: () => NodeJS.Signals | undefined
+  readonly stop: StopSignal
 }
 
 async function exportTo(out: string | undefined, work: Work): Promise<ExportCounts> {
@@ -112,7 +108,7 @@ async function exportTo(out: string | undefined, work: Work): Promise<ExportCoun
 }
 
 async function write(
-  { source, format, filter, io, stopped }: Work,
+  { source, format, filter, io, stop }: Work,
   put: (chunk: string | Uint8Array) => Promise<void>,
 ): Promise<ExportCounts> {
   const { origin, size, root } = source.head
@@ -123,7 +119,7 @@ async function write(
       filter,
       format: await openFormat(format, { origin, size, root: hex(root) }),
       async write(chunk) {
-        if (stopped() !== undefined) throw new Error('interrupted')
+        stop.throwIfReceived()
         if (chunk.length > 0) await put(chunk)
       },
       onProgress: (index) => progress.show(index + 1),
@@ -142,46 +138,10 @@ function standardOutput(io: Io): (chunk: string | Uint8Array) => Promise<void> {
   }
 }
 
-/** The first signal to stop, so that a half-written file is taken back. */
-function stopSignal(io: Io): { received(): NodeJS.Signals | undefined; release(): void } {
-  let received: NodeJS.Signals | undefined
-  const release = io.onSignal(['SIGINT', 'SIGTERM'], (signal) => {
-    received ??= signal
-  })
-  return { received: () => received, release }
-}
-
-function explained(error: unknown, place: string): unknown {
-  if (error instanceof UsageError || error instanceof CommandError) return error
-  if (error instanceof UnprovedError || error instanceof NoteError) {
-    const message = `the log in ${printable(place)} does not hold: ${error.message}`
-    return new CommandError(exit.verificationFailed, message, undefined, { cause: error })
-  }
-  if (error instanceof EntryError) return new CommandError(exit.fault, error.message, undefined, { cause: error })
-  return new CommandError(exit.fault, `the export failed: ${messageOf(error)}`, undefined, { cause: error })
-}
-
-async function refuseUnreadable(place: string): Promise<void> {
-  if (isLogUrl(place)) return
-  if (/^https?:/.test(place))
-    throw new UsageError('the URL of a log is https (http to this machine only), without a query')
-  const found = await stat(place).catch(() => undefined)
-  if (found?.isDirectory() === true) return
-  throw new CommandError(exit.fault, `${printable(place)} is not a folder that can be read`)
-}
-
 function formatOf(text: string): FormatName {
   const format = formatNames.find((name) => name === text)
   if (format === undefined) throw new UsageError(`--format is one of ${formatNames.join(', ')}`)
   return format
-}
-
-function keyOf(text: string): VerifierKey {
-  try {
-    return parseVkey(text)
-  } catch (error) {
-    throw new UsageError(`--vkey: ${messageOf(error)}`)
-  }
 }
 
 interface FilterOptions {
@@ -222,18 +182,24 @@ function timeOf(option: string, text: string): string {
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
 
-const summaryOf = ({ head, signatureChecked, redacted }: ExportSource, counts: ExportCounts, format: FormatName) => ({
+const summaryOf = ({ head, signatureChecked, manifest }: ExportSource, counts: ExportCounts, format: FormatName) => ({
   format,
   ...counts,
-  log: { origin: head.origin, size: head.size, root: hex(head.root), redacted, signature_checked: signatureChecked },
+  log: {
+    origin: head.origin,
+    size: head.size,
+    root: hex(head.root),
+    redacted: manifest !== undefined,
+    signature_checked: signatureChecked,
+  },
 })
 
 function summaryText(source: ExportSource, counts: ExportCounts, format: FormatName, out: string | undefined): string {
-  const { head, signatureChecked, redacted } = source
+  const { head, signatureChecked, manifest } = source
   const { exported, read, unsigned } = counts
   const lines = [
     `exported    ${exported} of ${read} entries as ${format}${out === undefined ? '' : ` to ${out}`}`,
-    `log         ${head.origin}${redacted ? ', a redacted copy' : ''}`,
+    `log         ${head.origin}${manifest === undefined ? '' : ', a redacted copy'}`,
     `checkpoint  over ${head.size} entries, root ${hex(head.root)}`,
     `signature   ${signatureChecked ? 'verified' : 'NOT checked: no --vkey'}`,
   ]

@@ -5,6 +5,7 @@ import { type Command, CommandError, exit, type Io, UsageError, writeJson } from
 import { parseOptions } from '../options.ts'
 import { printable } from '../terminal.ts'
 import { ledgerExportCommand } from './ledger-export.ts'
+import { ledgerRedactCommand } from './ledger-redact.ts'
 import { ledgerTailCommand } from './ledger-tail.ts'
 import { ledgerVerifyCommand } from './ledger-verify.ts'
 
@@ -49,7 +50,7 @@ async function makeKey(origin: string, file: string): Promise<boolean> {
   }
 }
 
-const subcommands = [ledgerVerifyCommand, ledgerTailCommand, ledgerExportCommand, keygen] as const
+const subcommands = [ledgerVerifyCommand, ledgerTailCommand, keygen, ledgerExportCommand, ledgerRedactCommand] as const
 
 /** `writ ledger`: read and verify the record. */
 export const ledgerCommand: Command = {

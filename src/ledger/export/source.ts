@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { type Checkpoint, parseCheckpoint } from '../checkpoint.ts'
 import { nodeDisk, readSmallFile } from '../disk.ts'
 import { NoteError, openNote, signersOf, type VerifierKey } from '../note.ts'
-import { manifestName, maxManifestBytes, openManifest, readManifest } from '../redaction.ts'
+import { type Manifest, manifestName, maxManifestBytes, openManifest, readManifest } from '../redaction.ts'
 import { isLogUrl, logAtUrl, logInFolder } from './log-files.ts'
 import { type LogEntry, openProvedLog } from './proved-log.ts'
 import { unsignedEntries } from './unsigned.ts'
@@ -13,8 +13,8 @@ export interface ExportSource {
   readonly head: Checkpoint
   /** Whether a key from elsewhere vouches for the head. */
   readonly signatureChecked: boolean
-  /** The log is a redacted copy; its head is that of the copy. */
-  readonly redacted: boolean
+  /** Where the log is a redacted copy, what is said about that; it is the head of the copy. */
+  readonly manifest: Manifest | undefined
   /**
    * Entries from `from` on. Up to the size of the head, each has been led to its root. Those after it, which only a folder has and
    * only without keys, are durable and not signed for yet.
@@ -35,10 +35,10 @@ export async function openExportSource(
 ): Promise<ExportSource> {
   const isUrl = isLogUrl(dirOrUrl)
   const files = isUrl ? logAtUrl(dirOrUrl) : logInFolder(dirOrUrl)
-  const manifest = isUrl ? undefined : await readSmallFile(nodeDisk, join(dirOrUrl, manifestName), maxManifestBytes)
+  const manifest = isUrl ? undefined : await manifestIn(dirOrUrl, keys)
 
   async function readHead(): Promise<Checkpoint> {
-    if (manifest !== undefined) return keys === undefined ? readManifest(manifest) : openManifest(manifest, keys)
+    if (manifest !== undefined) return manifest
     const note = await files.checkpoint()
     if (note === undefined) throw new NoteError('there is no checkpoint')
     return keys === undefined ? parseCheckpoint(signersOf(note).text) : signedCheckpoint(note, keys)
@@ -49,12 +49,18 @@ export async function openExportSource(
   return {
     head,
     signatureChecked: keys !== undefined,
-    redacted: manifest !== undefined,
+    manifest,
     async *entries(from) {
       yield* log.entries(from)
       if (keys === undefined && !isUrl) yield* unsignedEntries(dirOrUrl, Math.max(from, head.size))
     },
   }
+}
+
+async function manifestIn(dir: string, keys: readonly VerifierKey[] | undefined): Promise<Manifest | undefined> {
+  const note = await readSmallFile(nodeDisk, join(dir, manifestName), maxManifestBytes)
+  if (note === undefined) return undefined
+  return keys === undefined ? readManifest(note) : openManifest(note, keys)
 }
 
 function signedCheckpoint(note: Buffer, keys: readonly VerifierKey[]): Checkpoint {
