@@ -21,6 +21,7 @@ import { replay } from './grants/replay.ts'
 import { createSweep } from './grants/sweep.ts'
 import { createTasks } from './grants/tasks.ts'
 import { createApp } from './http/app.ts'
+import type { EntryLogs } from './http/entry-logs.ts'
 import { createMetrics } from './http/metrics.ts'
 import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
@@ -43,6 +44,8 @@ export interface ComposeOptions {
   readonly identity?: Pick<IssuersOptions, 'keysFor' | 'allowLoopbackHttp'>
   /** How policies are read, where it is not the usual way. */
   readonly loadPolicies?: typeof loadPolicies
+  /** Gets a copy of each durable entry. */
+  readonly entryLogs?: EntryLogs | undefined
 }
 
 /** A broker that answers. */
@@ -65,7 +68,7 @@ const manyEntries = 20_000
  * @throws BrokerFault when the ledger or the policies cannot be opened; whatever was open is closed again.
  */
 export async function compose(config: Config, options: ComposeOptions): Promise<Running> {
-  const { log, clock = systemClock } = options
+  const { log, clock = systemClock, entryLogs } = options
   const opened = createStack()
   try {
     const metrics = createMetrics()
@@ -75,6 +78,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     // What an auditor must keep elsewhere: the record proves nothing to somebody who takes the key from beside it.
     log.info({ dir: config.ledger.dir, vkey: ledger.vkey, ...ledger.head() }, 'ledger_opened')
     countFromLedger(ledger, metrics)
+    if (entryLogs !== undefined) ledger.subscribe(entryLogs.emit)
     const sealer = createSealer(await openSealKey(join(dirname(config.ledger.keyFile), 'seal.key')))
 
     const policies = await createPolicyStore({
@@ -110,7 +114,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const broker = createBroker({ ...stages, clock, log, trace })
 
     let draining = false
-    const parts = { ledger, session, verifier, policies, state, isDraining: () => draining }
+    const parts = { ledger, session, verifier, policies, state, isDraining: () => draining, entryLogs }
     metrics.watch(watchedBy(parts))
     const app = createApp({
       broker,

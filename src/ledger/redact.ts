@@ -35,7 +35,7 @@ type TextClass =
   | 'workload'
 
 /** `kept` stands as it is: it is of a closed list, a number, a time, or a hash over what nobody can guess. */
-export type Treatment = 'kept' | TextClass
+type Treatment = 'kept' | TextClass
 
 /**
  * What becomes of each field of an entry, by its path; `kind path` counts before `path`. Closed: a field that is not listed stops the
@@ -119,6 +119,10 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   bytes: 'kept',
 }
 
+/** What becomes of a field of entries of that kind; `undefined` when nothing says so. */
+export const treatmentOf = (kind: string, path: string): Treatment | undefined =>
+  treatments[`${kind} ${path}`] ?? treatments[path]
+
 /** Redacts entries one by one, whatever came before them. */
 export type Redactor = (entry: Entry) => unknown
 
@@ -150,7 +154,7 @@ export function createRedactor(namesKey: Uint8Array): Redactor {
         Object.entries(value).map(([name, inner]) => [name, redacted(inner, kind, below + name)]),
       )
     }
-    const treatment = treatments[`${kind} ${path}`] ?? treatments[path]
+    const treatment = treatmentOf(kind, path)
     if (treatment === 'kept') return value
     if (treatment === undefined || typeof value !== 'string') throw new TypeError(`nothing says how to redact ${path}`)
     return hashed(treatment, value)

@@ -4,15 +4,12 @@ import { describe, expect, it } from 'vitest'
 import { isId } from '../../src/base/ids.ts'
 import { type Entry, type EntryBody, entrySchema } from '../../src/ledger/entry.ts'
 import { createMeaning } from '../../src/ledger/meaning.ts'
-import { createRedactor, namesKeyId, treatments } from '../../src/ledger/redact.ts'
+import { createRedactor, namesKeyId, treatmentOf, treatments } from '../../src/ledger/redact.ts'
 import { endedEntry, intentEntry, issuedEntry, loadedEntry, renewedEntry } from '../support/entries.ts'
 import { anyEntry, entryFields, fullEntries, isFreeText } from '../support/entry-samples.ts'
 
 const key = Buffer.alloc(32, 7)
 const redact = createRedactor(key)
-
-const treatmentOf = (kind: string, path: string): string | undefined =>
-  treatments[`${kind} ${path}`] ?? treatments[path]
 
 /** Each value that is not a list or an object, by the path the rules know it by. */
 function* leavesOf(value: unknown, path = ''): Generator<[path: string, value: unknown]> {
