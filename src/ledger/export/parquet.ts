@@ -3,11 +3,11 @@ import { type Cell, type Column, cellsOf, columns } from './columns.ts'
 import type { ExportedLog, Format } from './format.ts'
 
 // A row group is held in memory until it is written: whichever comes first ends it.
-const mostRows = 16_384
-const mostBytes = 16 * 1024 * 1024
+const mostRows = 8192
+const mostBytes = 8 * 1024 * 1024
 
 /**
- * Apache Parquet: one row an entry, row groups of at most 16,384 entries or 16 MiB of them. Times are timestamps in UTC, lists and objects
+ * Apache Parquet: one row an entry, row groups of at most 8,192 entries or 8 MiB of them. Times are timestamps in UTC, lists and objects
  * JSON. The log it was made from stands in the metadata under `writ.ledger`.
  */
 export function parquetFormat(log: ExportedLog): Format {

@@ -180,11 +180,11 @@ describe('Parquet', () => {
     const format = parquetFormat(log)
     const chunks = [format.begin()]
     for (let index = 0; index < 40_000; index++) chunks.push(format.add({ ...row, index }))
-    expect(chunks.filter((chunk) => chunk.length > 0)).toHaveLength(3)
+    expect(chunks.filter((chunk) => chunk.length > 0)).toHaveLength(5)
     const file = Buffer.concat([...chunks, format.end()].map((chunk) => Buffer.from(chunk)))
     const metadata = parquetMetadata(new Uint8Array(file).buffer)
     expect(metadata.key_value_metadata).toEqual([{ key: 'writ.ledger', value: JSON.stringify(log) }])
-    expect(metadata.row_groups.map(({ num_rows }) => num_rows)).toEqual([16_384n, 16_384n, 7232n])
+    expect(metadata.row_groups.map(({ num_rows }) => num_rows)).toEqual([8192n, 8192n, 8192n, 8192n, 7232n])
     const time = metadata.schema.find(({ name }) => name === 'time')
     expect(time?.logical_type).toMatchObject({ type: 'TIMESTAMP', isAdjustedToUTC: true })
   })
