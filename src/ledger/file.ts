@@ -202,6 +202,7 @@ function run(options: FileLedgerOptions, start: Start): FileLedger {
     },
     read: reader.read,
     get: reader.get,
+    pick: reader.pick,
     head: () => ({ size: tiles.size, root: Buffer.from(tiles.root()).toString('hex') }),
     subscribe: listeners.add,
     close() {
