@@ -77,7 +77,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     // What an auditor must keep elsewhere: the record proves nothing to somebody who takes the key from beside it.
     log.info({ dir: config.ledger.dir, vkey: ledger.vkey, ...ledger.head() }, 'ledger_opened')
     countFromLedger(ledger, metrics)
-    const sealKey = await openSealKey(join(dirname(config.ledger.keyFile), 'seal.key'))
+    const sealKey = await openSealKey(join(dirname(config.ledger.keyFile), 'seal.key'), config.ledger.sealKey?.reveal())
     const sealer = createSealer(sealKey)
 
     const policies = await createPolicyStore({
@@ -174,8 +174,19 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
 }
 
 async function openLedger(config: Config, clock: Clock, log: Log): Promise<FileLedger> {
-  const { dir, origin, keyFile } = config.ledger
-  return openFileLedger({ dir, origin, key: await openLedgerKey({ file: keyFile, origin, create: true }), clock, log })
+  const { dir, origin, keyFile, previousKeyFile, anchor } = config.ledger
+  const key = await openLedgerKey({ text: config.ledger.key?.reveal(), file: keyFile, origin, create: true })
+  const previous =
+    previousKeyFile === undefined ? undefined : await openLedgerKey({ file: previousKeyFile, origin, create: false })
+  return openFileLedger({
+    dir,
+    origin,
+    key,
+    ...(previous === undefined ? {} : { previousKey: previous }),
+    ...(anchor === undefined ? {} : { anchor }),
+    clock,
+    log,
+  })
 }
 
 /** The session the configuration names, not started yet; `writ doctor` looks through the same one. */

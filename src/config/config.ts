@@ -37,7 +37,13 @@ export interface Config {
     readonly dir: string
     /** Name of the log in its checkpoints (C2SP). */
     readonly origin: string
+    /** `WRIT_LEDGER_KEY`, in place of what is in `keyFile`. */
+    readonly key: Secret<string> | undefined
     readonly keyFile: string
+    /** `WRIT_SEAL_KEY`, in place of what is in `seal.key` beside `keyFile`. */
+    readonly sealKey: Secret<string> | undefined
+    readonly previousKeyFile: string | undefined
+    readonly anchor: string | undefined
     readonly public: boolean
   }
   readonly state: { readonly kind: 'memory' }

@@ -45,7 +45,7 @@ export function loadConfig(from: {
   const auth = authOf(parsed.data, from.environment, (path) => resolve(folder, path))
   if (!auth.ok) return { ok: false, refusal: [{ ...auth.refusal, where: locate(['vault', 'auth']) }] }
   return ok({
-    config: complete(parsed.data, auth.value, (path) => resolve(folder, path)),
+    config: complete(parsed.data, auth.value, from.environment, (path) => resolve(folder, path)),
     warnings: [...misspeltVariables(from.environment), ...unused(parsed.data)],
   })
 }
@@ -90,7 +90,12 @@ function problem(where: string, message: string, fix: string): { ok: false; refu
 }
 
 /** The file with every default filled in, every path absolute and every duration in milliseconds. */
-function complete(file: ConfigFile, auth: VaultAuth, absolute: (path: string) => string): Config {
+function complete(
+  file: ConfigFile,
+  auth: VaultAuth,
+  environment: Environment,
+  absolute: (path: string) => string,
+): Config {
   const { listen, vault, ledger, limits } = file
   const url = withoutSlash(
     file.url ?? `http${listen.tls === undefined ? '' : 's'}://${reachable(listen.host)}:${listen.port}`,
@@ -114,7 +119,11 @@ function complete(file: ConfigFile, auth: VaultAuth, absolute: (path: string) =>
       kind: 'file',
       dir: absolute(ledger.dir),
       origin: ledger.origin ?? `${new URL(url).host}/ledger`,
+      key: environment.ledgerKey,
       keyFile: absolute(ledger.keyFile),
+      sealKey: environment.sealKey,
+      previousKeyFile: ledger.previousKeyFile && absolute(ledger.previousKeyFile),
+      anchor: ledger.anchor && absolute(ledger.anchor),
       public: ledger.public,
     },
     state: { kind: 'memory' },

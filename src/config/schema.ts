@@ -80,6 +80,16 @@ const ledger = z.strictObject({
   keyFile: path
     .default('./data/ledger.key')
     .describe('File with the key that signs checkpoints, made on first start, mode 0600; `seal.key` stands beside it'),
+  previousKeyFile: path
+    .optional()
+    .describe(
+      'File with the key that signed before `keyFile`: it hands the log over, and signs too as long as it is named',
+    ),
+  anchor: path
+    .optional()
+    .describe(
+      'File on other storage than `dir` that receives each checkpoint; a ledger that does not extend it is refused',
+    ),
   public: z.boolean().default(false).describe('Whether the log is readable without a token'),
 })
 

@@ -11,8 +11,8 @@ export interface Applied {
   readonly problems: readonly ConfigProblem[]
 }
 
-/** Variables of client commands, which are no settings of the broker. */
-const clientVariables = ['WRIT_TOKEN', 'WRIT_TOKEN_FILE', 'WRIT_CONFIG']
+/** Variables that override no key of the file: those of client commands, and secrets, which have no place in it. */
+const otherVariables = ['WRIT_TOKEN', 'WRIT_TOKEN_FILE', 'WRIT_CONFIG', 'WRIT_LEDGER_KEY', 'WRIT_SEAL_KEY']
 
 /**
  * Overrides single keys of the file. A `WRIT_…` variable wins over a usual one (`VAULT_ADDR`), and both over the file.
@@ -43,7 +43,7 @@ export function applyVariables(
 
 /** `WRIT_…` variables that look like a slip for a known one. Others are left alone: platforms set some of their own. */
 export function misspeltVariables(environment: Environment): string[] {
-  const known = [...listSettings().map(({ variable }) => variable), ...clientVariables]
+  const known = [...listSettings().map(({ variable }) => variable), ...otherVariables]
   return Object.keys(environment.writ)
     .filter((name) => !known.includes(name))
     .flatMap((name) => {

@@ -35,18 +35,21 @@ export function parseCheckpoint(text: string): Checkpoint {
   return { origin, size: Number(sizeText), root }
 }
 
-/** A checkpoint signed by the key of its log; the name of the key must be the origin. */
-export function signCheckpoint(checkpoint: Checkpoint, key: SigningKey): string {
-  if (key.name !== checkpoint.origin) throw new NoteError('the signing key is not named after the origin of the log')
-  return signNote(formatCheckpoint(checkpoint), [key])
+/** A checkpoint signed by keys of its log, whose names must be the origin; more than one while the log changes keys. */
+export function signCheckpoint(checkpoint: Checkpoint, ...keys: readonly SigningKey[]): string {
+  if (keys.some(({ name }) => name !== checkpoint.origin)) {
+    throw new NoteError('the signing key is not named after the origin of the log')
+  }
+  return signNote(formatCheckpoint(checkpoint), keys)
 }
 
 /**
- * Reads a signed checkpoint and requires the signature of `key`, whose name must be the origin.
+ * Reads a signed checkpoint and requires the signature of one of the keys, whose names must be the origin.
  * @throws NoteError
  */
-export function openCheckpoint(note: string | Uint8Array, key: VerifierKey): Checkpoint {
-  const checkpoint = parseCheckpoint(openNote(note, [key]).text)
-  if (checkpoint.origin !== key.name) throw new NoteError('the checkpoint is of another log than the key')
+export function openCheckpoint(note: string | Uint8Array, ...keys: readonly VerifierKey[]): Checkpoint {
+  const checkpoint = parseCheckpoint(openNote(note, keys).text)
+  if (keys.some(({ name }) => name !== checkpoint.origin))
+    throw new NoteError('the checkpoint is of another log than the key')
   return checkpoint
 }

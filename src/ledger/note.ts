@@ -115,6 +115,15 @@ export function openNote(note: string | Uint8Array, keys: readonly VerifierKey[]
   return { text, verifiedBy: [...verifiedBy], ignored }
 }
 
+/** The text of a note and the keys that claim to have signed it. Nothing is verified. @throws NoteError when it is malformed. */
+export function signersOf(note: string | Uint8Array): {
+  readonly text: string
+  readonly signers: readonly { readonly name: string; readonly id: string }[]
+} {
+  const { text, signatures } = splitNote(decode(note))
+  return { text, signers: signatures.map(({ name, id }) => ({ name, id })) }
+}
+
 interface Signature {
   readonly name: string
   readonly id: string
