@@ -174,7 +174,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
 }
 
 async function openLedger(config: Config, clock: Clock, log: Log): Promise<FileLedger> {
-  const { dir, origin, keyFile, previousKeyFile, anchor } = config.ledger
+  const { dir, origin, keyFile, previousKeyFile, anchor, archive } = config.ledger
   const key = await openLedgerKey({ text: config.ledger.key?.reveal(), file: keyFile, origin, create: true })
   const previous =
     previousKeyFile === undefined ? undefined : await openLedgerKey({ file: previousKeyFile, origin, create: false })
@@ -184,6 +184,7 @@ async function openLedger(config: Config, clock: Clock, log: Log): Promise<FileL
     key,
     ...(previous === undefined ? {} : { previousKey: previous }),
     ...(anchor === undefined ? {} : { anchor }),
+    ...(archive === undefined ? {} : { archive }),
     clock,
     log,
   })

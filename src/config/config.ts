@@ -44,6 +44,7 @@ export interface Config {
     readonly sealKey: Secret<string> | undefined
     readonly previousKeyFile: string | undefined
     readonly anchor: string | undefined
+    readonly archive: string | undefined
     readonly public: boolean
   }
   readonly state: { readonly kind: 'memory' }

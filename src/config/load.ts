@@ -124,6 +124,7 @@ function complete(
       sealKey: environment.sealKey,
       previousKeyFile: ledger.previousKeyFile && absolute(ledger.previousKeyFile),
       anchor: ledger.anchor && absolute(ledger.anchor),
+      archive: ledger.archive && absolute(ledger.archive),
       public: ledger.public,
     },
     state: { kind: 'memory' },

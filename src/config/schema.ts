@@ -90,6 +90,11 @@ const ledger = z.strictObject({
     .describe(
       'File on other storage than `dir` that receives each checkpoint; a ledger that does not extend it is refused',
     ),
+  archive: path
+    .optional()
+    .describe(
+      'Folder, on cheaper storage perhaps, that `writ ledger archive` moves old entries to; they stay readable',
+    ),
   public: z.boolean().default(false).describe('Whether the log is readable without a token'),
 })
 

@@ -24,6 +24,7 @@ export function brokerConfig(stack: DevStack, options: { port: number; policiesD
       sealKey: undefined,
       previousKeyFile: undefined,
       anchor: undefined,
+      archive: undefined,
       public: false,
     },
     state: { kind: 'memory' as const },

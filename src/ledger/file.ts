@@ -1,10 +1,13 @@
+import { bounded } from '../base/bounded.ts'
 import type { Clock } from '../base/clock.ts'
 import { BrokerFault, messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
+import { type Archived, archiveBundles } from './archive.ts'
 import { canonicalJson } from './canonical.ts'
 import { type Disk, makeFolder, nodeDisk, replaceFile } from './disk.ts'
+import type { Actor, EntryBody } from './entry.ts'
 import { createHandover, type Handover } from './handover.ts'
-import type { Ledger } from './ledger.ts'
+import type { Appended, Ledger } from './ledger.ts'
 import { createListeners } from './listeners.ts'
 import { takeWriterLock } from './lock.ts'
 import type { SigningKey } from './note.ts'
@@ -21,7 +24,17 @@ import { cutTile, type TileId, widthAt } from './tile.ts'
 import { createWriter } from './writer.ts'
 
 /** The ledger in files: one process writes, group commit, signed checkpoints, and the folder is a C2SP tlog-tiles log. */
-export interface FileLedger extends Ledger, PublishedLog {}
+export interface FileLedger extends Ledger, PublishedLog {
+  /**
+   * Moves full entry bundles of entries before `before` to the archive, and records which. Entries that the segments still hold stay.
+   * @throws BrokerFault `state_conflict` without an archive or while one is under way; `ledger_unavailable`
+   */
+  archive(order: {
+    readonly before: number
+    readonly actor: Actor
+    readonly onProgress?: (done: number, all: number) => void
+  }): Promise<Archived>
+}
 
 export interface FileLedgerOptions {
   readonly dir: string
@@ -38,6 +51,8 @@ export interface FileLedgerOptions {
    * that was put back to an earlier state is refused.
    */
   readonly anchor?: string
+  /** Folder that entry bundles are moved to by `archive`, and read from afterwards. */
+  readonly archive?: string
   readonly clock: Clock
   readonly log: Log
   readonly fs?: Disk
@@ -154,6 +169,7 @@ function run(
   })
   publisher.schedule()
   let closing: Promise<void> | undefined
+  let archiving = false
 
   async function shut(): Promise<void> {
     await writer.drain()
@@ -161,6 +177,16 @@ function run(
     await retirement.settled()
     await Promise.allSettled([writer.close(), reader.close()])
     by.release()
+  }
+
+  function append(body: EntryBody): Promise<Appended> {
+    if (closing !== undefined) return Promise.reject(new BrokerFault('ledger_unavailable', 'the ledger is closed'))
+    try {
+      const entry = stamp(body)
+      return writer.enqueue(entry, canonicalJson(entry))
+    } catch (cause) {
+      return Promise.reject(unfit(body.kind, cause))
+    }
   }
 
   /** What waits in memory first: it is on disk only once a checkpoint needs it. */
@@ -178,20 +204,33 @@ function run(
     signedSize: () => publisher.newest().size,
     tile,
     covered: publisher.covered,
-    append(body) {
-      if (closing !== undefined) return Promise.reject(new BrokerFault('ledger_unavailable', 'the ledger is closed'))
-      try {
-        const entry = stamp(body)
-        return writer.enqueue(entry, canonicalJson(entry))
-      } catch (cause) {
-        return Promise.reject(unfit(body.kind, cause))
-      }
-    },
+    append,
     read: reader.read,
     get: reader.get,
     pick: reader.pick,
     head: () => ({ size: tiles.size, root: Buffer.from(tiles.root()).toString('hex') }),
     subscribe: listeners.add,
+    async archive({ before, actor, onProgress }) {
+      const to = options.archive
+      if (to === undefined) throw new BrokerFault('state_conflict', 'no folder is named to archive to')
+      if (archiving) throw new BrokerFault('state_conflict', 'entries are being archived already')
+      archiving = true
+      try {
+        const most = Math.min(before, publisher.newest().size, segments[0]?.first ?? 0)
+        return await archiveBundles({
+          disk,
+          dir,
+          to,
+          before: most,
+          record: async (moved) => {
+            await append({ kind: 'config.archived', actor, ...moved, destination: bounded(to, 200) })
+          },
+          ...(onProgress === undefined ? {} : { onProgress }),
+        })
+      } finally {
+        archiving = false
+      }
+    },
     close() {
       closing ??= shut()
       return closing

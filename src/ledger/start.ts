@@ -32,12 +32,13 @@ export async function startLedger(
     readonly key: SigningKey
     readonly previousKey?: SigningKey
     readonly anchor?: string
+    readonly archive?: string
     readonly log: Log
   },
 ): Promise<Start> {
   const keys = [of.key, ...(of.previousKey === undefined ? [] : [of.previousKey])].map(({ vkey }) => parseVkey(vkey))
   const { checkpoint, note } = await readOrSignFirst(disk, of, keys)
-  const files = createTileFiles(disk, of.dir)
+  const files = createTileFiles(disk, of.dir, of.archive)
   const recovered = await recover(disk, of.dir, files, checkpoint)
   try {
     const restored = await restoreTiles(disk, files, recovered)

@@ -55,6 +55,7 @@ describe('a configuration', () => {
         sealKey: undefined,
         previousKeyFile: undefined,
         anchor: undefined,
+        archive: undefined,
         public: false,
       },
       state: { kind: 'memory' },
