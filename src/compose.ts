@@ -22,6 +22,7 @@ import { replay } from './grants/replay.ts'
 import { createSweep } from './grants/sweep.ts'
 import { createTasks } from './grants/tasks.ts'
 import { createApp } from './http/app.ts'
+import type { EntryLogs } from './http/entry-logs.ts'
 import { createMetrics } from './http/metrics.ts'
 import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
@@ -45,6 +46,8 @@ export interface ComposeOptions {
   readonly identity?: Pick<IssuersOptions, 'keysFor' | 'allowLoopbackHttp'>
   /** How policies are read, where it is not the usual way. */
   readonly loadPolicies?: typeof loadPolicies
+  /** Gets a copy of each durable entry. */
+  readonly entryLogs?: EntryLogs | undefined
 }
 
 /** A broker that answers. */
@@ -67,7 +70,7 @@ const manyEntries = 20_000
  * @throws BrokerFault when the ledger or the policies cannot be opened; whatever was open is closed again.
  */
 export async function compose(config: Config, options: ComposeOptions): Promise<Running> {
-  const { log, clock = systemClock } = options
+  const { log, clock = systemClock, entryLogs } = options
   const opened = createStack()
   try {
     const metrics = createMetrics()
@@ -77,6 +80,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     // What an auditor must keep elsewhere: the record proves nothing to somebody who takes the key from beside it.
     log.info({ dir: config.ledger.dir, vkey: ledger.vkey, ...ledger.head() }, 'ledger_opened')
     countFromLedger(ledger, metrics)
+    if (entryLogs !== undefined) ledger.subscribe(entryLogs.emit)
     const sealKey = await openSealKey(join(dirname(config.ledger.keyFile), 'seal.key'), config.ledger.sealKey?.reveal())
     const sealer = createSealer(sealKey)
 
@@ -129,7 +133,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const broker = createBroker({ ...stages, clock, log, trace })
 
     let draining = false
-    const parts = { ledger, session, verifier, policies, state, isDraining: () => draining }
+    const parts = { ledger, session, verifier, policies, state, isDraining: () => draining, entryLogs }
     metrics.watch(watchedBy(parts))
     const app = createApp({
       broker,

@@ -1,5 +1,6 @@
 import type { Readiness } from './contract/readiness.ts'
 import type { VaultSession } from './engines/vault-session.ts'
+import type { EntryLogs } from './http/entry-logs.ts'
 import type { MetricSources, Metrics } from './http/metrics.ts'
 import type { Verifier } from './identity/verify.ts'
 import type { Ledger } from './ledger/ledger.ts'
@@ -13,6 +14,7 @@ interface Parts {
   readonly policies: PolicyStore
   readonly state: State
   readonly isDraining: () => boolean
+  readonly entryLogs: Pick<EntryLogs, 'lost'> | undefined
 }
 
 /** Whether the broker can issue, and what is wrong when not. An issuer that is down is shown, and holds up nobody else. */
@@ -44,6 +46,7 @@ export function watchedBy(parts: Parts): MetricSources {
     },
     vaultUp: () => parts.session.ready().ok,
     issuers: () => parts.verifier.status().map(({ issuer, ready }) => ({ name: issuer, ready })),
+    lostEntryLogs: () => parts.entryLogs?.lost() ?? 0,
   }
 }
 

@@ -28,6 +28,8 @@ export function exitStatusOf(code: Code): number {
 export interface Io {
   /** Writes as is; commands end their lines themselves. Only results go here. */
   stdout(text: string): void
+  /** Resolves when whoever reads stdout has taken what was written; for output that is larger than memory should be. */
+  drained?(): Promise<void>
   /** Progress, warnings and errors. */
   stderr(text: string): void
   /** Everything on standard input as UTF-8, up to `maxBytes` (default 1 MiB); more is a `CommandError`. */

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { systemClock } from '../base/clock.ts'
 import { readEnvironment } from '../config/environment.ts'
 import { CommandError, exit, type Io } from './command.ts'
@@ -7,6 +8,9 @@ export function processIo(): Io {
   endQuietlyWhenNobodyReads()
   return {
     stdout: (text) => void process.stdout.write(text),
+    async drained() {
+      if (process.stdout.writableNeedDrain) await once(process.stdout, 'drain')
+    },
     stderr: (text) => void process.stderr.write(text),
     readStdin,
     ask,

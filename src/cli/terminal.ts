@@ -14,7 +14,12 @@ export function printable(text: string, multiline = false): string {
 
 /** JSON with the same characters written as escapes: the same document to a program, and harmless on a terminal. */
 export function jsonText(value: unknown, indent?: number): string {
-  return JSON.stringify(value, null, indent).replace(unsafe, (character) => {
+  return escaped(JSON.stringify(value, null, indent))
+}
+
+/** The same escapes in text that already is JSON, or lines of it. */
+export function escaped(text: string): string {
+  return text.replace(unsafe, (character) => {
     if (character === '\n') return character
     return [...Array(character.length).keys()]
       .map((at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, '0')}`)

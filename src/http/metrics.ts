@@ -18,6 +18,8 @@ export interface MetricSources {
   vaultUp(): boolean
   /** Each trusted issuer and whether its keys are there. */
   issuers(): readonly { readonly name: string; readonly ready: boolean }[]
+  /** Entries of the ledger whose copy no collector took. */
+  lostEntryLogs(): number
 }
 
 /**
@@ -150,6 +152,15 @@ function watchSources(registers: Registry[], sources: MetricSources): void {
   gauge('writ_vault_up', 'Whether Vault answered last', () => Number(sources.vaultUp()))
   gauge('writ_policy_refused', 'Whether the last policy reload was refused', () => Number(sources.policy().refused))
   gauge('writ_policy_loaded_seconds', 'When the set in force was loaded', () => sources.policy().loadedAtMs / 1000)
+  new Counter({
+    name: 'writ_ledger_logs_lost_total',
+    help: 'Ledger entries whose copy as a log record no collector took; the ledger has them',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(sources.lostEntryLogs())
+    },
+  })
   new Gauge({
     name: 'writ_policy_info',
     help: 'Digest of the policy set in force',

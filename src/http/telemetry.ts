@@ -1,6 +1,7 @@
 import { context, propagation, trace } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import { W3CTraceContextPropagator } from '@opentelemetry/core'
+import type { Resource } from '@opentelemetry/resources'
 import type { Sampler, SpanExporter } from '@opentelemetry/sdk-trace'
 
 /** Where spans go. */
@@ -34,22 +35,29 @@ const samplerNames = /^(parentbased_)?(always_on|always_off|traceidratio)$/
  * an endpoint or `OTEL_TRACES_EXPORTER=otlp` says so, and never under `OTEL_SDK_DISABLED=true` or an exporter of `none`.
  * An unknown sampler is the default one, `parentbased_always_on`.
  */
-export function telemetryOptions(env: Readonly<Record<string, string | undefined>>, version: string): TelemetryOptions {
-  const named = env.OTEL_TRACES_EXPORTER
-  const endpoint = env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT || env.OTEL_EXPORTER_OTLP_ENDPOINT
-  const asked = named === undefined || named === '' ? Boolean(endpoint) : named.split(',').includes('otlp')
-  const on = asked && env.OTEL_SDK_DISABLED?.toLowerCase() !== 'true'
+export function telemetryOptions(env: OtelVariables, version: string): TelemetryOptions {
   const match = samplerNames.exec(env.OTEL_TRACES_SAMPLER ?? '')
   const ratio = Number(env.OTEL_TRACES_SAMPLER_ARG ?? '1')
   return {
     version,
-    sink: { kind: on ? 'otlp' : 'none' },
+    sink: { kind: asksForOtlp(env, 'TRACES') ? 'otlp' : 'none' },
     sampler: {
       kind: (match?.[2] ?? 'always_on') as SamplerChoice['kind'],
       parentBased: match === null || match[1] !== undefined,
       ratio: ratio >= 0 && ratio <= 1 ? ratio : 1,
     },
   }
+}
+
+/** The `OTEL_…` variables that are set. */
+export type OtelVariables = Readonly<Record<string, string | undefined>>
+
+/** Whether the environment asks for a signal to be exported over OTLP: by an exporter of that name, or without one by an endpoint. */
+export function asksForOtlp(env: OtelVariables, signal: 'TRACES' | 'LOGS'): boolean {
+  const named = env[`OTEL_${signal}_EXPORTER`]
+  const endpoint = env[`OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`] || env.OTEL_EXPORTER_OTLP_ENDPOINT
+  const asked = named === undefined || named === '' ? Boolean(endpoint) : named.split(',').includes('otlp')
+  return asked && env.OTEL_SDK_DISABLED?.toLowerCase() !== 'true'
 }
 
 /** Ends telemetry: exports what waits, for at most a moment, and gives the global hooks back. Never rejects. */
@@ -81,10 +89,7 @@ async function startExport(
   sink: Exclude<SpanSink, { kind: 'none' }>,
 ): Promise<() => Promise<void>> {
   const sdk = await import('@opentelemetry/sdk-trace')
-  const resources = await import('@opentelemetry/resources')
-  const ours = resources.resourceFromAttributes({ 'service.name': 'writ', 'service.version': options.version })
-  // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over ours.
-  const resource = ours.merge(resources.detectResources({ detectors: [resources.envDetector] }))
+  const resource = await resourceOf(options.version)
   const processor =
     sink.kind === 'exporter'
       ? new sdk.SimpleSpanProcessor({ exporter: sink.exporter })
@@ -99,14 +104,24 @@ async function startExport(
     spanLimits: { attributeValueLengthLimit: 256, attributeCountLimit: 32 },
   })
   trace.setGlobalTracerProvider(provider)
-  return () => within(stopMs, provider.shutdown())
+  return () => stopInTime(provider.shutdown())
 }
 
-// A collector that is down must not keep the process from ending well and in time: the exporter would retry for seconds.
-async function within(limitMs: number, work: Promise<void>): Promise<void> {
+/** Who telemetry says it is from. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` win over what we say. */
+export async function resourceOf(version: string): Promise<Resource> {
+  const resources = await import('@opentelemetry/resources')
+  const ours = resources.resourceFromAttributes({ 'service.name': 'writ', 'service.version': version })
+  return ours.merge(resources.detectResources({ detectors: [resources.envDetector] }))
+}
+
+/**
+ * Waits for an exporter to stop, for a moment. A collector that is down must not keep the process from ending well and in time: the
+ * exporter would retry for seconds.
+ */
+export async function stopInTime(work: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const limit = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, limitMs)
+    timer = setTimeout(resolve, stopMs)
   })
   await Promise.race([work.catch(() => {}), limit])
   clearTimeout(timer)

@@ -159,6 +159,7 @@ describe('metrics', () => {
     policy: () => ({ digest: 'abc', refused: true, loadedAtMs: 5000 }),
     vaultUp: () => true,
     issuers: () => [{ name: 'cluster-eu', ready: false }],
+    lostEntryLogs: () => 7,
   }
 
   test('count requests by route pattern, method, status and code', async () => {
@@ -206,6 +207,7 @@ describe('metrics', () => {
       'writ_grants_live 3',
       'writ_ledger_entries 42',
       'writ_vault_up 1',
+      'writ_ledger_logs_lost_total 7',
       'writ_policy_refused 1',
       'writ_policy_loaded_seconds 5',
       'writ_policy_info{digest="abc"} 1',

@@ -5,7 +5,9 @@ import { type Command, CommandError, exit, type Io, UsageError, writeJson } from
 import { parseOptions } from '../options.ts'
 import { printable } from '../terminal.ts'
 import { ledgerCheckReceiptCommand } from './ledger-check-receipt.ts'
+import { ledgerExportCommand } from './ledger-export.ts'
 import { ledgerProveCommand } from './ledger-prove.ts'
+import { ledgerRedactCommand } from './ledger-redact.ts'
 import { ledgerTailCommand } from './ledger-tail.ts'
 import { ledgerVerifyCommand } from './ledger-verify.ts'
 
@@ -55,6 +57,8 @@ const subcommands = [
   ledgerProveCommand,
   ledgerCheckReceiptCommand,
   ledgerTailCommand,
+  ledgerExportCommand,
+  ledgerRedactCommand,
   keygen,
 ] as const
 

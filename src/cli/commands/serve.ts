@@ -2,6 +2,7 @@ import { messageOf } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import { compose, type Running } from '../../compose.ts'
 import type { Config } from '../../config/config.ts'
+import { type EntryLogs, startEntryLogsIfAsked } from '../../http/entry-logs.ts'
 import { createLog } from '../../http/log.ts'
 import { startTelemetry, telemetryOptions } from '../../http/telemetry.ts'
 import { version } from '../../version.ts'
@@ -31,14 +32,16 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   const config = requireConfig(values.config, io)
   const log = createLog({ level: config.log.level })
   const stop = stopSignal(io)
-  const telemetry = await startTelemetry(telemetryOptions(io.environment.otel, version))
+  const { otel } = io.environment
+  const telemetry = await startTelemetry(telemetryOptions(otel, version))
+  const entryLogs = await startEntryLogsIfAsked(otel, { version, origin: config.ledger.origin })
   try {
-    const running = await start(config, log)
+    const running = await start(config, log, entryLogs)
     try {
       return await serve(running, stop.asked, log, io)
     } finally {
       await running.close()
-      await telemetry.stop()
+      await Promise.all([telemetry.stop(), entryLogs?.stop()])
       log.info({}, 'stopped')
     }
   } finally {
@@ -49,9 +52,9 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   }
 }
 
-async function start(config: Config, log: Log): Promise<Running> {
+async function start(config: Config, log: Log, entryLogs: EntryLogs | undefined): Promise<Running> {
   try {
-    return await compose(config, { log })
+    return await compose(config, { log, entryLogs })
   } catch (cause) {
     throw new CommandError(exit.fault, `the broker cannot start: ${messageOf(cause)}`, 'writ doctor checks each part', {
       cause,

@@ -1,0 +1,71 @@
+import { join } from 'node:path'
+import { type Checkpoint, parseCheckpoint } from '../checkpoint.ts'
+import { nodeDisk, readSmallFile } from '../disk.ts'
+import { NoteError, openNote, signersOf, type VerifierKey } from '../note.ts'
+import { type Manifest, manifestName, maxManifestBytes, openManifest, readManifest } from '../redaction.ts'
+import { isLogUrl, logAtUrl, logInFolder } from './log-files.ts'
+import { type LogEntry, openProvedLog } from './proved-log.ts'
+import { unsignedEntries } from './unsigned.ts'
+
+/** A log to export from. */
+export interface ExportSource {
+  /** What the log was at the time: origin, size and root. */
+  readonly head: Checkpoint
+  /** Whether a key from elsewhere vouches for the head. */
+  readonly signatureChecked: boolean
+  /** Where the log is a redacted copy, what is said about that; it is the head of the copy. */
+  readonly manifest: Manifest | undefined
+  /**
+   * Entries from `from` on. Up to the size of the head, each has been led to its root. Those after it, which only a folder has and
+   * only without keys, are durable and not signed for yet.
+   * @throws UnprovedError
+   */
+  entries(from: number): AsyncGenerator<readonly LogEntry[]>
+}
+
+/**
+ * Opens a ledger folder, a copy of one, a redacted copy, or the URL of a log. With `keys`, one of them must have signed its
+ * checkpoint, and nothing beyond that is read; without, the signature is not looked at.
+ * @throws NoteError when the checkpoint is malformed or not signed by one of the keys; UnprovedError when the tiles do not lead to it;
+ * other errors when it cannot be read.
+ */
+export async function openExportSource(
+  dirOrUrl: string,
+  keys: readonly VerifierKey[] | undefined,
+): Promise<ExportSource> {
+  const isUrl = isLogUrl(dirOrUrl)
+  const files = isUrl ? logAtUrl(dirOrUrl) : logInFolder(dirOrUrl)
+  const manifest = isUrl ? undefined : await manifestIn(dirOrUrl, keys)
+
+  async function readHead(): Promise<Checkpoint> {
+    if (manifest !== undefined) return manifest
+    const note = await files.checkpoint()
+    if (note === undefined) throw new NoteError('there is no checkpoint')
+    return keys === undefined ? parseCheckpoint(signersOf(note).text) : signedCheckpoint(note, keys)
+  }
+
+  const log = await openProvedLog(files, readHead)
+  const { head } = log
+  return {
+    head,
+    signatureChecked: keys !== undefined,
+    manifest,
+    async *entries(from) {
+      yield* log.entries(from)
+      if (keys === undefined && !isUrl) yield* unsignedEntries(dirOrUrl, Math.max(from, head.size))
+    },
+  }
+}
+
+async function manifestIn(dir: string, keys: readonly VerifierKey[] | undefined): Promise<Manifest | undefined> {
+  const note = await readSmallFile(nodeDisk, join(dir, manifestName), maxManifestBytes)
+  if (note === undefined) return undefined
+  return keys === undefined ? readManifest(note) : openManifest(note, keys)
+}
+
+function signedCheckpoint(note: Buffer, keys: readonly VerifierKey[]): Checkpoint {
+  const { text, verifiedBy } = openNote(note, keys)
+  const checkpoint = parseCheckpoint(text)
+  if (!verifiedBy.includes(checkpoint.origin)) throw new NoteError('the checkpoint is of another log than the key')
+  return checkpoint
+}
