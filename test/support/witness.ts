@@ -1,0 +1,49 @@
+import { join } from 'node:path'
+import { silentLog } from '../../src/base/log.ts'
+import { type CosigningKey, parseWitnessSkey, parseWitnessVkey } from '../../src/ledger/cosignature.ts'
+import type { Disk } from '../../src/ledger/disk.ts'
+import { formatSkey, keyTypes, parseVkey, type VerifierKey } from '../../src/ledger/note.ts'
+import { formatAddCheckpoint } from '../../src/ledger/witness-protocol.ts'
+import { type AddCheckpointDeps, type Answer, addCheckpoint } from '../../src/witness/add-checkpoint.ts'
+import { type HeadStore, openHeadStore } from '../../src/witness/head-store.ts'
+import { type FakeClock, fakeClock } from './clock.ts'
+import { withFolder } from './ledger.ts'
+
+export const witnessSkey = (name: string, fill = 5): string =>
+  formatSkey(name, new Uint8Array(32).fill(fill), keyTypes.cosignature)
+
+/** The same key in every test, so that a folder can be opened again. */
+export const witnessKey: CosigningKey = parseWitnessSkey(witnessSkey('witness.test'))
+
+/** The logs a witness is to know, by the origin that is the name of their key. */
+export const logsOf = (...vkeys: readonly string[]): ReadonlyMap<string, readonly VerifierKey[]> =>
+  Map.groupBy(vkeys.map(parseVkey), ({ name }) => name)
+
+export const openTestStore = (dir: string, logs: AddCheckpointDeps['logs'], fs?: Disk): Promise<HeadStore> =>
+  openHeadStore({ dir, origins: [...logs.keys()], key: parseWitnessVkey(witnessKey.vkey), ...(fs && { fs }) })
+
+/** A witness without its HTTP. */
+export interface TestWitness {
+  readonly deps: AddCheckpointDeps
+  readonly clock: FakeClock
+  readonly store: HeadStore
+  send(request: Parameters<typeof formatAddCheckpoint>[0]): Promise<Answer>
+}
+
+/** Runs `use` with a witness over a folder that is gone afterwards. */
+export function withWitness<T>(vkeys: readonly string[], use: (witness: TestWitness) => Promise<T>): Promise<T> {
+  return withFolder(async (dir) => {
+    const logs = logsOf(...vkeys)
+    const store = await openTestStore(join(dir, 'witness'), logs)
+    const clock = fakeClock()
+    const deps = { logs, store, key: witnessKey, clock, log: silentLog }
+    try {
+      return await use({ deps, clock, store, send: (request) => addCheckpoint(bodyOf(request), deps) })
+    } finally {
+      await store.close()
+    }
+  })
+}
+
+export const bodyOf = (request: Parameters<typeof formatAddCheckpoint>[0]): Buffer =>
+  Buffer.from(formatAddCheckpoint(request))
