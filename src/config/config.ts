@@ -39,6 +39,16 @@ export interface Config {
     readonly origin: string
     readonly keyFile: string
     readonly public: boolean
+    readonly witnesses: readonly {
+      /** What log lines call it. */
+      readonly name: string
+      /** Prefix that it answers under. */
+      readonly url: string
+      readonly vkey: string
+    }[]
+    /** Cosignatures that a checkpoint needs to be published. */
+    readonly quorum: number
+    readonly witnessTimeoutMs: number
   }
   readonly state: { readonly kind: 'memory' }
   readonly limits: {

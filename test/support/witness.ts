@@ -1,11 +1,14 @@
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { silentLog } from '../../src/base/log.ts'
+import type { Clock } from '../../src/base/clock.ts'
+import { type Log, silentLog } from '../../src/base/log.ts'
 import { type CosigningKey, parseWitnessSkey, parseWitnessVkey } from '../../src/ledger/cosignature.ts'
 import type { Disk } from '../../src/ledger/disk.ts'
 import { formatSkey, keyTypes, parseVkey, type VerifierKey } from '../../src/ledger/note.ts'
 import { formatAddCheckpoint } from '../../src/ledger/witness-protocol.ts'
 import { type AddCheckpointDeps, type Answer, addCheckpoint } from '../../src/witness/add-checkpoint.ts'
 import { type HeadStore, openHeadStore } from '../../src/witness/head-store.ts'
+import { type RunningWitness, startWitness } from '../../src/witness/start.ts'
 import { type FakeClock, fakeClock } from './clock.ts'
 import { withFolder } from './ledger.ts'
 
@@ -47,3 +50,28 @@ export function withWitness<T>(vkeys: readonly string[], use: (witness: TestWitn
 
 export const bodyOf = (request: Parameters<typeof formatAddCheckpoint>[0]): Buffer =>
   Buffer.from(formatAddCheckpoint(request))
+
+/** A witness that listens on a port of its own, over a folder in `dir` that may be opened again. */
+export async function startTestWitness(
+  dir: string,
+  vkeys: readonly string[],
+  over: {
+    readonly skey?: string
+    readonly clock?: Clock
+    readonly log?: Log
+    readonly fs?: Disk
+    readonly port?: number
+  } = {},
+): Promise<RunningWitness> {
+  const keyFile = join(dir, 'witness.key')
+  await writeFile(keyFile, over.skey ?? witnessSkey('witness.test'), { mode: 0o600 })
+  return startWitness(
+    {
+      listen: { host: '127.0.0.1', port: over.port ?? 0, tls: undefined },
+      data: join(dir, 'heads'),
+      keyFile,
+      logs: logsOf(...vkeys),
+    },
+    { clock: over.clock ?? fakeClock(), log: over.log ?? silentLog, ...(over.fs && { fs: over.fs }) },
+  )
+}
