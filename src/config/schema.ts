@@ -105,9 +105,7 @@ const ledgerFields = z.strictObject({
     .array(witness)
     .max(16)
     .default([])
-    .describe(
-      'Who cosigns checkpoints: a list of `{ url, vkey }`, or `vkeyFile`, and `name` for the log; see witness.md',
-    ),
+    .describe('Who cosigns checkpoints: a list of `{ url, vkey }` (or `vkeyFile`; also `name`), see witness.md'),
   quorum: z
     .int()
     .min(0)

@@ -160,7 +160,10 @@ export function openNote(note: string | Uint8Array, keys: readonly NoteKey[]): O
   return { text: split.text, verifiedBy, ignored: split.signatures.length - verified.length }
 }
 
-/** Those signatures that are by one of the keys, in the order of the note. @throws NoteError when one of them is not what its key would make. */
+/**
+ * Those signatures that are by one of the keys, in the order of the note.
+ * @throws NoteError when one that bears the name and id of a key was not made by it
+ */
 export function verifySignatures<Key extends NoteKey>(
   { text, signatures }: SplitNote,
   keys: readonly Key[],
@@ -174,7 +177,10 @@ export function verifySignatures<Key extends NoteKey>(
   })
 }
 
-/** Takes a note apart without verifying anything. Attacker-controlled input: its size and number of signatures are bounded. @throws NoteError */
+/**
+ * Takes a note apart without verifying anything. Attacker-controlled input: its size and number of signatures are bounded.
+ * @throws NoteError
+ */
 export function splitNote(note: string | Uint8Array): SplitNote {
   const whole = decode(note)
   const split = whole.lastIndexOf('\n\n')

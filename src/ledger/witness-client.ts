@@ -44,7 +44,6 @@ export function createWitnessClient({ url, key }: { readonly url: string; readon
   // The signal of a call covers all of it, so the timers of undici have nothing to add.
   const pool = new Pool(origin, {
     connections: 4,
-    keepAliveTimeout: 60_000,
     maxResponseSize: maxAnswerBytes,
     headersTimeout: 0,
     bodyTimeout: 0,

@@ -34,6 +34,8 @@ export interface AddCheckpointDeps {
   /** The keys each log may sign with, by origin. */
   readonly logs: ReadonlyMap<string, readonly VerifierKey[]>
   readonly store: Pick<HeadStore, 'latest' | 'advance'>
+  /** Heads that were contradicted and have been reported for it: once is enough, however often somebody repeats it. */
+  readonly contradicted: WeakSet<Head>
   readonly key: CosigningKey
   readonly clock: Clock
   readonly log: Log
@@ -85,17 +87,15 @@ function signedBy(keys: readonly VerifierKey[], note: string): SplitNote | undef
   }
 }
 
-async function judge(next: Submitted, { store, key, clock, log }: AddCheckpointDeps): Promise<Answer> {
+async function judge(next: Submitted, deps: AddCheckpointDeps): Promise<Answer> {
   const { origin, from, size, root, text, signatures } = next
+  const { store, key, clock } = deps
   const head = store.latest(origin)
   if (from > size) return { status: 400, reason: 'the old size is greater than that of the checkpoint' }
   if (from !== (head?.size ?? 0)) return { status: 409, size: head?.size ?? 0 }
   const flaw = flawOf(next, head)
   if (flaw !== undefined) {
-    // The log signed two trees of one size: the two notes are the proof that it did. Any other flaw may be a stranger's doing.
-    if (head !== undefined && size === head.size && Buffer.compare(root, head.root) !== 0) {
-      log.error({ origin, size, cosigned: head.note, refused: formatNote(next) }, 'witness.two_histories')
-    }
+    if (head !== undefined && size === head.size && Buffer.compare(root, head.root) !== 0) report(next, head, deps)
     return { status: 422, reason: flaw }
   }
   const cosignature = key.cosign(text, clock.now())
@@ -104,6 +104,14 @@ async function judge(next: Submitted, { store, key, clock, log }: AddCheckpointD
   // Within one second the same checkpoint gets the same bytes, so that whoever repeats a request causes no write.
   if (note === head?.note || (await store.advance(origin, from, { size, root, note }))) return answer
   return { status: 409, size: store.latest(origin)?.size ?? 0 }
+}
+
+/** The log signed two trees of one size: the two notes prove that it did. Any other flaw may be a stranger's doing. */
+function report(next: Submitted, head: Head, { contradicted, log }: AddCheckpointDeps): void {
+  if (contradicted.has(head)) return
+  contradicted.add(head)
+  const { origin, size } = next
+  log.error({ origin, size, cosigned: head.note, refused: formatNote(next) }, 'witness.two_histories')
 }
 
 /** What keeps a checkpoint from being one, or from extending the newest head. */

@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { BrokerFault, messageOf } from '../base/errors.ts'
 import { type Checkpoint, parseCheckpoint } from '../ledger/checkpoint.ts'
 import type { WitnessKey } from '../ledger/cosignature.ts'
@@ -43,7 +43,7 @@ export async function openHeadStore(options: {
 }): Promise<HeadStore> {
   const { dir, origins, key, fs: disk = nodeDisk } = options
   const fileOf = (origin: string): string => join(dir, monitorPath(origin))
-  const folders = [dir, ...origins.map((origin) => join(fileOf(origin), '..'))]
+  const folders = [dir, ...origins.map((origin) => dirname(fileOf(origin)))]
   try {
     for (const folder of folders) await makeFolder(disk, folder)
   } catch (cause) {

@@ -38,7 +38,7 @@ export async function startWitness(
     ...(fs !== undefined && { fs }),
   })
   try {
-    const app = createWitnessApp({ logs: config.logs, store, key, clock, log })
+    const app = createWitnessApp({ logs: config.logs, store, contradicted: new WeakSet(), key, clock, log })
     // Only what is no HTTP at all is answered with a problem, which has no page of its own here.
     const server = await startServer({ app, host, port, ...(tls && { tls }), clock, log, docsUrlBase: '' })
     return {

@@ -41,7 +41,7 @@ describe('kill -9 of a witness', () => {
       expect(await unanswered).toBe('cut')
 
       const store = await openTestStore(dir, logs)
-      const deps = { logs, store, key: witnessKey, clock: fakeClock(), log: silentLog }
+      const deps = { logs, store, contradicted: new WeakSet(), key: witnessKey, clock: fakeClock(), log: silentLog }
       const fork = memoryLog()
       fork.append('another')
       expect(await addCheckpoint(bodyOf({ from: 0, proof: [], note: fork.sign(testKey) }), deps)).toEqual({

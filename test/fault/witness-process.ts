@@ -15,6 +15,7 @@ const store = await openTestStore(dir, logs)
 const app = createWitnessApp({
   logs,
   key: witnessKey,
+  contradicted: new WeakSet(),
   clock: systemClock,
   log: silentLog,
   store: {

@@ -84,6 +84,7 @@ describe('a witness, whatever it is asked in whatever order', () => {
                   const answer = await addCheckpoint(bodyOf(request), {
                     logs,
                     store,
+                    contradicted: new WeakSet(),
                     key: witnessKey,
                     clock,
                     log: silentLog,
@@ -159,7 +160,7 @@ describe('the request of a log', () => {
     const root = Buffer.from(log.root()).toString('base64')
     await withFolder(async (dir) => {
       const store = await openTestStore(dir, logs)
-      const deps = { logs, store, key: witnessKey, clock: fakeClock(), log: silentLog }
+      const deps = { logs, store, contradicted: new WeakSet(), key: witnessKey, clock: fakeClock(), log: silentLog }
       await fc.assert(
         fc.asyncProperty(
           fc.nat(good.length),

@@ -7,7 +7,7 @@ import type { Disk } from '../../src/ledger/disk.ts'
 import { formatSkey, keyTypes, parseVkey, type VerifierKey } from '../../src/ledger/note.ts'
 import { formatAddCheckpoint } from '../../src/ledger/witness-protocol.ts'
 import { type AddCheckpointDeps, type Answer, addCheckpoint } from '../../src/witness/add-checkpoint.ts'
-import { type HeadStore, openHeadStore } from '../../src/witness/head-store.ts'
+import { type Head, type HeadStore, openHeadStore } from '../../src/witness/head-store.ts'
 import { type RunningWitness, startWitness } from '../../src/witness/start.ts'
 import { type FakeClock, fakeClock } from './clock.ts'
 import { withFolder } from './ledger.ts'
@@ -39,7 +39,7 @@ export function withWitness<T>(vkeys: readonly string[], use: (witness: TestWitn
     const logs = logsOf(...vkeys)
     const store = await openTestStore(join(dir, 'witness'), logs)
     const clock = fakeClock()
-    const deps = { logs, store, key: witnessKey, clock, log: silentLog }
+    const deps = { logs, store, contradicted: new WeakSet<Head>(), key: witnessKey, clock, log: silentLog }
     try {
       return await use({ deps, clock, store, send: (request) => addCheckpoint(bodyOf(request), deps) })
     } finally {
