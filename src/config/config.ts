@@ -46,6 +46,16 @@ export interface Config {
     readonly anchor: string | undefined
     readonly archive: string | undefined
     readonly public: boolean
+    readonly witnesses: readonly {
+      /** What log lines call it. */
+      readonly name: string
+      /** Prefix that it answers under. */
+      readonly url: string
+      readonly vkey: string
+    }[]
+    /** Cosignatures that a checkpoint needs to be published. */
+    readonly quorum: number
+    readonly witnessTimeoutMs: number
   }
   readonly state: { readonly kind: 'memory' }
   readonly limits: {

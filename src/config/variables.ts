@@ -16,7 +16,7 @@ const otherVariables = ['WRIT_TOKEN', 'WRIT_TOKEN_FILE', 'WRIT_CONFIG', 'WRIT_LE
 
 /**
  * Overrides single keys of the file. A `WRIT_…` variable wins over a usual one (`VAULT_ADDR`), and both over the file.
- * Variables hold text: whole numbers and `true` or `false` are read where the key takes one.
+ * Variables hold text: whole numbers, `true` or `false`, and lists as JSON are read where the key takes one.
  */
 export function applyVariables(
   fileValues: Readonly<Record<string, unknown>>,
@@ -31,7 +31,7 @@ export function applyVariables(
     if (found === undefined) continue
     const value = coerce(setting, found.text, absolute)
     if (value === undefined) {
-      const wanted = setting.type === 'integer' ? 'a whole number' : 'true or false'
+      const wanted = wantedText[setting.type] ?? ''
       problems.push({ where: found.name, message: `${setting.path.join('.')}: not ${wanted}`, fix: `write ${wanted}` })
       continue
     }
@@ -68,7 +68,23 @@ function coerce({ type }: Setting, text: string, absolute: (path: string) => str
   if (type === 'path') return absolute(text)
   if (type === 'integer') return /^\d{1,9}$/.test(text) ? Number(text) : undefined
   if (type === 'boolean') return text === 'true' ? true : text === 'false' ? false : undefined
+  if (type === 'list') return listOf(text)
   return text
+}
+
+const wantedText: Partial<Record<Setting['type'], string>> = {
+  integer: 'a whole number',
+  boolean: 'true or false',
+  list: 'a list in JSON',
+}
+
+function listOf(text: string): unknown {
+  try {
+    const value: unknown = JSON.parse(text)
+    return Array.isArray(value) ? value : undefined
+  } catch {
+    return undefined
+  }
 }
 
 // False when the file has something else where a mapping should be: the schema will say so.

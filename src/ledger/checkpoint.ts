@@ -27,12 +27,15 @@ export function parseCheckpoint(text: string): Checkpoint {
   if (origin === undefined || sizeText === undefined || rootText === undefined) {
     throw new NoteError('a checkpoint has three lines: origin, size and root')
   }
-  if (!/^(0|[1-9]\d{0,15})$/.test(sizeText) || !Number.isSafeInteger(Number(sizeText))) {
-    throw new NoteError('the size of a checkpoint is a decimal number without leading zeros')
-  }
   const root = decodeBase64(rootText)
   if (root.length !== 32) throw new NoteError('the root of a checkpoint is 32 bytes')
-  return { origin, size: Number(sizeText), root }
+  return { origin, size: parseSize(sizeText), root }
+}
+
+/** Reads the size of a tree as it stands in checkpoints and in the witness protocol. @throws NoteError */
+export function parseSize(text: string): number {
+  if (/^(0|[1-9]\d{0,15})$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text)
+  throw new NoteError('the size of a tree is a decimal number without leading zeros')
 }
 
 /** A checkpoint signed by keys of its log, whose names must be the origin; more than one while the log changes keys. */

@@ -1,5 +1,5 @@
 import type { Ledger } from './ledger.ts'
-import { type SigningKey, signersOf } from './note.ts'
+import { type SigningKey, splitNote } from './note.ts'
 import { signRotation } from './rotation.ts'
 
 /** Who signs checkpoints while a log passes from one key to the next. */
@@ -13,7 +13,7 @@ export interface Handover {
 /** `note` is the newest checkpoint: a new key that has signed it was handed the log before. */
 export function createHandover(note: string, key: SigningKey, previousKey: SigningKey | undefined): Handover {
   if (previousKey === undefined) return { signers: () => [key], record: async () => {} }
-  let done = signersOf(note).signers.some(({ id }) => id === key.id)
+  let done = splitNote(note).signatures.some(({ id }) => id === key.id)
   return {
     signers: () => (done ? [key, previousKey] : [previousKey]),
     async record(ledger) {

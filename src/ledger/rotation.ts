@@ -1,4 +1,4 @@
-import { NoteError, openNote, parseVkey, type SigningKey, signersOf, signNote, type VerifierKey } from './note.ts'
+import { NoteError, openNote, parseVkey, type SigningKey, signNote, splitNote, type VerifierKey } from './note.ts'
 
 const header = 'writ.dev/ledger-key-rotation@v1'
 /** Greatest size of a statement, in characters: two names, two keys and a signature. */
@@ -27,14 +27,16 @@ export function openRotation(
   trusted: readonly VerifierKey[],
 ): { readonly newKey: VerifierKey; readonly proved: boolean } {
   if (statement.length > maxStatementLength) throw new NoteError('the statement is too long')
-  const { text, signers } = signersOf(statement)
+  const { text, signatures } = splitNote(statement)
   const [kind, about, newVkey, end, ...more] = text.split('\n')
   if (kind !== header || newVkey === undefined || end !== '' || more.length > 0) {
     throw new NoteError(`it is not a statement of three lines that begins with ${header}`)
   }
   const newKey = parseVkey(newVkey)
   if (about !== origin || newKey.name !== origin) throw new NoteError('the statement is about another log')
-  const known = trusted.some(({ name, id }) => signers.some((signer) => signer.name === name && signer.id === id))
+  const known = trusted.some(({ name, id }) =>
+    signatures.some((signature) => signature.name === name && signature.id === id),
+  )
   if (known) openNote(statement, trusted)
   return { newKey, proved: known }
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { openCheckpoint } from '../../src/ledger/checkpoint.ts'
 import type { FileLedger, FileLedgerOptions } from '../../src/ledger/file.ts'
-import { parseVkey, signersOf, signingKeyOf } from '../../src/ledger/note.ts'
+import { parseVkey, signingKeyOf, splitNote } from '../../src/ledger/note.ts'
 import { openRotation } from '../../src/ledger/rotation.ts'
 import { numberedEntry } from '../support/entries.ts'
 import { collect, openTestLedger, origin, testKey, withFolder } from '../support/ledger.ts'
@@ -32,7 +32,7 @@ describe('a ledger that changes keys', () => {
         for (const key of [oldVerifier, newVerifier]) expect(openCheckpoint(note, key).origin).toBe(origin)
       }
       const after = await life(dir, 1, { key: newKey })
-      expect(signersOf(after).signers.map(({ id }) => id)).toEqual([newKey.id])
+      expect(splitNote(after).signatures.map(({ id }) => id)).toEqual([newKey.id])
       const ledger = await openTestLedger(dir, { key: newKey })
       const [rotation, ...more] = await rotations(ledger)
       expect(more).toEqual([])
@@ -45,7 +45,7 @@ describe('a ledger that changes keys', () => {
     withFolder(async (dir) => {
       await life(dir, 1)
       const ledger = await openTestLedger(dir, { key: newKey, previousKey: testKey })
-      expect(signersOf(ledger.checkpoint()).signers.map(({ id }) => id)).toEqual([testKey.id])
+      expect(splitNote(ledger.checkpoint()).signatures.map(({ id }) => id)).toEqual([testKey.id])
       expect(await rotations(ledger)).toHaveLength(1)
       await ledger.close()
     }))
