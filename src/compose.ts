@@ -14,6 +14,7 @@ import { createEngines, type Engines } from './engines/registry.ts'
 import { createVaultSession, type VaultSession } from './engines/vault-session.ts'
 import { createApprovals } from './grants/approvals.ts'
 import { createEnder } from './grants/end.ts'
+import { createOpenEntries } from './grants/open-entries.ts'
 import { byBroker } from './grants/provenance.ts'
 import { createReconciler } from './grants/reconcile.ts'
 import { createRegistry } from './grants/registry.ts'
@@ -25,11 +26,12 @@ import type { EntryLogs } from './http/entry-logs.ts'
 import { createMetrics } from './http/metrics.ts'
 import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
-import { recallUses } from './identity/replay.ts'
+import { recordedUses } from './identity/replay.ts'
 import { createVerifier } from './identity/verify.ts'
 import { type FileLedger, openFileLedger } from './ledger/file.ts'
 import { openLedgerKey } from './ledger/keys.ts'
 import { createRefusals } from './ledger/refusals.ts'
+import { createRestart } from './ledger/restart.ts'
 import { createSealer, openSealKey } from './ledger/seal.ts'
 import type { loadPolicies } from './policy/load.ts'
 import { createPolicyStore } from './policy/store.ts'
@@ -79,7 +81,8 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     log.info({ dir: config.ledger.dir, vkey: ledger.vkey, ...ledger.head() }, 'ledger_opened')
     countFromLedger(ledger, metrics)
     if (entryLogs !== undefined) ledger.subscribe(entryLogs.emit)
-    const sealer = createSealer(await openSealKey(join(dirname(config.ledger.keyFile), 'seal.key')))
+    const sealKey = await openSealKey(join(dirname(config.ledger.keyFile), 'seal.key'), config.ledger.sealKey?.reveal())
+    const sealer = createSealer(sealKey)
 
     const policies = await createPolicyStore({
       dir: config.policies,
@@ -99,9 +102,25 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const approvals = createApprovals({ state, ledger, clock })
     const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace })
     const tasks = createTasks({ state, ledger, registry, ender, clock })
-    const recall = recallUses(state, policies.current().issuers, clock.now())
-    const { entries, unsettled } = await replay({ ledger, registry, tasks, approvals, clock, recall })
+    const useIn = recordedUses(() => policies.current().issuers)
+    const openEntries = createOpenEntries({ usedUntilMs: (entry) => useIn(entry)?.untilMs, now: clock.now })
+    const restart = createRestart({ dir: config.ledger.dir, ledger, key: sealKey, log })
+    const { entries, unsettled } = await replay({
+      entries: restart.entries(),
+      registry,
+      tasks,
+      approvals,
+      clock,
+      async recall(stored) {
+        openEntries.see(stored)
+        const use = useIn(stored.entry)
+        if (use !== undefined && use.untilMs > clock.now()) await state.claim(use.key, use.untilMs)
+      },
+    })
     if (entries >= manyEntries) await releaseMemory(log)
+    ledger.subscribe(openEntries.see)
+    const restartPoint = restart.follow(openEntries.list)
+    opened.push(restartPoint.stop)
     const credentials = () => policies.current().credentials
     const reconciler = createReconciler({ registry, ledger, engine, hashLease: sealer.hashOf, credentials, clock, log })
     const reconcileEveryMs = config.reconcile.everyMs
@@ -159,8 +178,20 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
 }
 
 async function openLedger(config: Config, clock: Clock, log: Log): Promise<FileLedger> {
-  const { dir, origin, keyFile } = config.ledger
-  return openFileLedger({ dir, origin, key: await openLedgerKey({ file: keyFile, origin, create: true }), clock, log })
+  const { dir, origin, keyFile, previousKeyFile, anchor, archive } = config.ledger
+  const key = await openLedgerKey({ text: config.ledger.key?.reveal(), file: keyFile, origin, create: true })
+  const previous =
+    previousKeyFile === undefined ? undefined : await openLedgerKey({ file: previousKeyFile, origin, create: false })
+  return openFileLedger({
+    dir,
+    origin,
+    key,
+    ...(previous === undefined ? {} : { previousKey: previous }),
+    ...(anchor === undefined ? {} : { anchor }),
+    ...(archive === undefined ? {} : { archive }),
+    clock,
+    log,
+  })
 }
 
 /** The session the configuration names, not started yet; `writ doctor` looks through the same one. */

@@ -64,8 +64,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   console: [...below, ...stages, 'broker.ts'],
   'readiness.ts': [...below, ...stages, 'broker.ts', 'http'],
   'compose.ts': [...below, ...stages, 'broker.ts', 'http', 'console', 'config', 'readiness.ts', 'version.ts'],
+  witness: ['base', 'config', 'ledger', 'http'],
   dev: [...below, ...stages, 'broker.ts', 'http', 'config', 'version.ts'],
-  cli: [...below, ...stages, 'broker.ts', 'http', 'config', 'compose.ts', 'dev', 'version.ts'],
+  cli: [...below, ...stages, 'broker.ts', 'http', 'config', 'compose.ts', 'dev', 'witness', 'version.ts'],
   'version.ts': [],
   'index.ts': ['base', 'contract'],
 }

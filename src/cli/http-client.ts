@@ -21,7 +21,7 @@ import {
   renewedSchema,
   revocationResultSchema,
 } from '../contract/grant.ts'
-import { type EntryList, entryListSchema } from '../contract/ledger.ts'
+import { type EntryList, entryListSchema, type StoredEntryView, storedEntrySchema } from '../contract/ledger.ts'
 import { problemSchema } from '../contract/problem.ts'
 import { type EndedTask, endedTaskSchema, type TaskRequest, type TaskView, taskSchema } from '../contract/task.ts'
 import { CommandError, exit } from './command.ts'
@@ -43,6 +43,9 @@ export interface BrokerClient {
   approval(id: string): Promise<ApprovalView>
   decideApproval(id: string, verdict: 'approve' | 'deny', reason: string | undefined): Promise<ApprovalView>
   entries(filter: Readonly<Record<string, string>>): Promise<EntryList>
+  entry(index: number): Promise<StoredEntryView>
+  /** The text of a receipt, as it came. */
+  receipt(index: number): Promise<string>
 }
 
 interface Call {
@@ -92,11 +95,15 @@ export function createBrokerClient(to: { readonly url: string; readonly token: T
     decideApproval: (approval, verdict, reason) =>
       call(approvalSchema, post(`/v1/approvals/${id(approval)}/${verdict}`, { reason })),
     entries: (filter) => call(entryListSchema, get(`/v1/ledger/entries?${new URLSearchParams(filter)}`)),
+    entry: (index) => call(storedEntrySchema, get(`/v1/ledger/entries/${index}`)),
+    receipt: async (index) => (await send(to, get(`/v1/ledger/entries/${index}/receipt`))).text,
   }
 }
 
 interface Answer {
   readonly status: number
+  readonly text: string
+  /** `undefined` when the text is no JSON. */
   readonly json: unknown
 }
 
@@ -123,7 +130,7 @@ async function sendOnce(to: { url: string; token: TokenSource }, call: Call): Pr
       method: call.method,
       headers: {
         authorization: `Bearer ${token}`,
-        accept: 'application/json, application/problem+json',
+        accept: 'application/json, application/problem+json, text/plain',
         ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       // A redirect would carry the token to a place that nobody named.
@@ -138,7 +145,7 @@ async function sendOnce(to: { url: string; token: TokenSource }, call: Call): Pr
     })
   }
   const json = parseJson(text)
-  if (response.status >= 200 && response.status < 300) return { status: response.status, json }
+  if (response.status >= 200 && response.status < 300) return { status: response.status, text, json }
   throw refusal(response, json, to.url)
 }
 

@@ -73,6 +73,11 @@ const commands: readonly Listed[] = [
     load: async () => (await import('./commands/ledger.ts')).ledgerCommand,
   },
   {
+    name: 'witness',
+    summary: 'cosign the checkpoints of other logs',
+    load: async () => (await import('./commands/witness.ts')).witnessCommand,
+  },
+  {
     name: 'doctor',
     summary: 'check every dependency, permission and clock',
     load: async () => (await import('./commands/doctor.ts')).doctorCommand,

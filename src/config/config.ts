@@ -37,8 +37,25 @@ export interface Config {
     readonly dir: string
     /** Name of the log in its checkpoints (C2SP). */
     readonly origin: string
+    /** `WRIT_LEDGER_KEY`, in place of what is in `keyFile`. */
+    readonly key: Secret<string> | undefined
     readonly keyFile: string
+    /** `WRIT_SEAL_KEY`, in place of what is in `seal.key` beside `keyFile`. */
+    readonly sealKey: Secret<string> | undefined
+    readonly previousKeyFile: string | undefined
+    readonly anchor: string | undefined
+    readonly archive: string | undefined
     readonly public: boolean
+    readonly witnesses: readonly {
+      /** What log lines call it. */
+      readonly name: string
+      /** Prefix that it answers under. */
+      readonly url: string
+      readonly vkey: string
+    }[]
+    /** Cosignatures that a checkpoint needs to be published. */
+    readonly quorum: number
+    readonly witnessTimeoutMs: number
   }
   readonly state: { readonly kind: 'memory' }
   readonly limits: {

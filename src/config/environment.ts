@@ -12,6 +12,9 @@ export interface Environment {
   readonly tokenFile: string | undefined
   /** `WRIT_CONFIG`: the file `serve` and `doctor` read when `--config` is absent. */
   readonly configFile: string | undefined
+  /** `WRIT_LEDGER_KEY` and `WRIT_SEAL_KEY`: the keys of the ledger, where a platform hands out secrets as variables. */
+  readonly ledgerKey: Secret<string> | undefined
+  readonly sealKey: Secret<string> | undefined
   /** `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN`: set by GitHub where a job may ask for a token. */
   readonly githubActions: { readonly url: string; readonly token: Secret<string> } | undefined
   /** `VAULT_ADDR`, `VAULT_TOKEN`, `VAULT_NAMESPACE`, `VAULT_CACERT`, with Vault's own meaning. */
@@ -55,6 +58,8 @@ export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Enviro
     token: secret('WRIT_TOKEN'),
     tokenFile: text('WRIT_TOKEN_FILE'),
     configFile: text('WRIT_CONFIG'),
+    ledgerKey: secret('WRIT_LEDGER_KEY'),
+    sealKey: secret('WRIT_SEAL_KEY'),
     githubActions:
       actionsUrl === undefined || actionsToken === undefined ? undefined : { url: actionsUrl, token: actionsToken },
     vault: Object.freeze({

@@ -67,6 +67,7 @@ function fixForUnknown(path: readonly string[], unknown: string): string {
         .map((setting) => setting.path[path.length] ?? ''),
     ),
   ]
+  if (known.length === 0) return 'remove it'
   const guess = nearest(unknown, known)
   return guess === undefined ? `remove it; known keys here: ${known.join(', ')}` : `did you mean ${guess}?`
 }

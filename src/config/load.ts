@@ -4,8 +4,8 @@ import { parseDuration } from '../base/duration.ts'
 import { ok, type Result } from '../base/result.ts'
 import type { Config, ConfigProblem, VaultAuth } from './config.ts'
 import type { Environment } from './environment.ts'
-import { explain } from './explain.ts'
-import { type ConfigFile, configSchema } from './schema.ts'
+import { explain, type Locate } from './explain.ts'
+import { type ConfigFile, configSchema, witnessKey } from './schema.ts'
 import { applyVariables, misspeltVariables } from './variables.ts'
 import { parseYaml } from './yaml.ts'
 
@@ -44,8 +44,12 @@ export function loadConfig(from: {
 
   const auth = authOf(parsed.data, from.environment, (path) => resolve(folder, path))
   if (!auth.ok) return { ok: false, refusal: [{ ...auth.refusal, where: locate(['vault', 'auth']) }] }
+  const witnesses = witnessesOf(parsed.data, locate, (path) => resolve(folder, path))
+  if (!witnesses.ok) return witnesses
   return ok({
-    config: complete(parsed.data, auth.value, (path) => resolve(folder, path)),
+    config: complete(parsed.data, { auth: auth.value, witnesses: witnesses.value }, from.environment, (path) =>
+      resolve(folder, path),
+    ),
     warnings: [...misspeltVariables(from.environment), ...unused(parsed.data)],
   })
 }
@@ -90,7 +94,12 @@ function problem(where: string, message: string, fix: string): { ok: false; refu
 }
 
 /** The file with every default filled in, every path absolute and every duration in milliseconds. */
-function complete(file: ConfigFile, auth: VaultAuth, absolute: (path: string) => string): Config {
+function complete(
+  file: ConfigFile,
+  checked: { readonly auth: VaultAuth; readonly witnesses: Config['ledger']['witnesses'] },
+  environment: Environment,
+  absolute: (path: string) => string,
+): Config {
   const { listen, vault, ledger, limits } = file
   const url = withoutSlash(
     file.url ?? `http${listen.tls === undefined ? '' : 's'}://${reachable(listen.host)}:${listen.port}`,
@@ -108,14 +117,22 @@ function complete(file: ConfigFile, auth: VaultAuth, absolute: (path: string) =>
       namespace: vault.namespace,
       caFile: vault.caFile && absolute(vault.caFile),
       timeoutMs: milliseconds(vault.timeout),
-      auth,
+      auth: checked.auth,
     },
     ledger: {
       kind: 'file',
       dir: absolute(ledger.dir),
       origin: ledger.origin ?? `${new URL(url).host}/ledger`,
+      key: environment.ledgerKey,
       keyFile: absolute(ledger.keyFile),
+      sealKey: environment.sealKey,
+      previousKeyFile: ledger.previousKeyFile && absolute(ledger.previousKeyFile),
+      anchor: ledger.anchor && absolute(ledger.anchor),
+      archive: ledger.archive && absolute(ledger.archive),
       public: ledger.public,
+      witnesses: checked.witnesses,
+      quorum: ledger.quorum,
+      witnessTimeoutMs: milliseconds(ledger.witnessTimeout),
     },
     state: { kind: 'memory' },
     limits: {
@@ -148,6 +165,36 @@ function authOf(
       message: 'vault.auth: the method is token and there is no token',
       fix: 'set VAULT_TOKEN, or name a file with vault.auth.tokenFile',
     },
+  }
+}
+
+/** The witnesses with their keys, whether these stand in the file or in one beside it. */
+function witnessesOf(
+  { ledger }: ConfigFile,
+  locate: Locate,
+  absolute: (path: string) => string,
+): Result<Config['ledger']['witnesses'], readonly ConfigProblem[]> {
+  const problems: ConfigProblem[] = []
+  const witnesses = ledger.witnesses.map(({ name, url, vkey, vkeyFile }, at) => {
+    const text = vkey ?? (vkeyFile === undefined ? '' : keyText(absolute(vkeyFile)))
+    if (!witnessKey.safeParse(text).success) {
+      problems.push({
+        where: locate(['ledger', 'witnesses', at]),
+        message: `ledger.witnesses.${at}.vkeyFile: it holds no verifier key of a witness`,
+        fix: 'name the file that writ witness keygen printed into, or write vkey here',
+      })
+    }
+    return { name: name ?? text.split('+', 1)[0] ?? '', url: withoutSlash(url), vkey: text }
+  })
+  return problems.length === 0 ? ok(witnesses) : { ok: false, refusal: problems }
+}
+
+/** Text of a small file, or nothing when there is none that can be read. */
+function keyText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim()
+  } catch {
+    return ''
   }
 }
 

@@ -26,6 +26,14 @@ function isHttpUrl(text: string): boolean {
   return /^https?:$/.test(protocol) && `${username}${password}${search}${hash}` === ''
 }
 
+/** What a verifier key of a witness looks like (type 4); whether its id is right is checked where it is used. */
+export const witnessKey = z
+  .string()
+  .regex(
+    /^[^\s+\p{Cc}]{1,255}\+[0-9a-f]{8}\+B[A-P][A-Za-z0-9+/]{42}$/u,
+    'the verifier key of a witness: name+id+base64 of type 4, as writ witness keygen prints it',
+  )
+
 const tls = z.strictObject({
   cert: path.describe('PEM file with the certificate chain; read again on `SIGHUP`'),
   key: path.describe('PEM file with the private key'),
@@ -65,7 +73,19 @@ const vault = z.strictObject({
     .describe('How the broker logs in to Vault: `token` or `approle`'),
 })
 
-const ledger = z.strictObject({
+const witness = z
+  .strictObject({
+    name: z.string().min(1).max(200).optional(),
+    url: httpUrl,
+    vkey: witnessKey.optional(),
+    vkeyFile: path.optional(),
+  })
+  .refine(
+    ({ vkey, vkeyFile }) => (vkey === undefined) !== (vkeyFile === undefined),
+    'one of vkey and vkeyFile is needed',
+  )
+
+const ledgerFields = z.strictObject({
   kind: z
     .enum(['file', 'redis'])
     .default('file')
@@ -80,7 +100,39 @@ const ledger = z.strictObject({
   keyFile: path
     .default('./data/ledger.key')
     .describe('File with the key that signs checkpoints, made on first start, mode 0600; `seal.key` stands beside it'),
+  previousKeyFile: path
+    .optional()
+    .describe(
+      'File with the key that signed before `keyFile`: it hands the log over, and signs too as long as it is named',
+    ),
+  anchor: path
+    .optional()
+    .describe(
+      'File on other storage than `dir` that receives each checkpoint; a ledger that does not extend it is refused',
+    ),
+  archive: path
+    .optional()
+    .describe(
+      'Folder, on cheaper storage perhaps, that `writ ledger archive` moves old entries to; they stay readable',
+    ),
   public: z.boolean().default(false).describe('Whether the log is readable without a token'),
+  witnesses: z
+    .array(witness)
+    .max(16)
+    .default([])
+    .describe('Who cosigns checkpoints: a list of `{ url, vkey }` (or `vkeyFile`; also `name`), see witness.md'),
+  quorum: z
+    .int()
+    .min(0)
+    .max(16)
+    .default(0)
+    .describe('Cosignatures that a checkpoint needs to be published; with 0 it carries as many as there are'),
+  witnessTimeout: durationField.default('1s').describe('Longest wait for the cosignatures of a checkpoint'),
+})
+
+const ledger = ledgerFields.refine(({ quorum, witnesses }) => quorum <= witnesses.length, {
+  path: ['quorum'],
+  message: 'greater than the number of witnesses',
 })
 
 const state = z.strictObject({

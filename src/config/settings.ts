@@ -7,7 +7,7 @@ export interface Setting {
   readonly path: readonly string[]
   /** `WRIT_LISTEN_PORT` */
   readonly variable: string
-  readonly type: 'string' | 'integer' | 'boolean' | 'path'
+  readonly type: 'string' | 'integer' | 'boolean' | 'path' | 'list'
   /** The values it may take, when they are a list. */
   readonly values: readonly string[] | undefined
   readonly defaultText: string | undefined
@@ -47,14 +47,18 @@ function leaves(node: Node, path: readonly string[]): Setting[] {
       variable: variableOf(path),
       type: typeOf(node),
       values: node.enum ?? (node.const === undefined ? undefined : [node.const]),
-      defaultText: node.default === undefined ? undefined : String(node.default),
+      defaultText: textOf(node.default),
       description: node.description ?? '',
     },
   ]
 }
 
+const textOf = (value: unknown): string | undefined =>
+  typeof value === 'object' ? JSON.stringify(value) : value === undefined ? undefined : String(value)
+
 function typeOf(node: Node): Setting['type'] {
   if (node.format === 'path') return 'path'
+  if (node.type === 'array') return 'list'
   return node.type === 'integer' || node.type === 'boolean' ? node.type : 'string'
 }
 

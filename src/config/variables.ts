@@ -11,12 +11,12 @@ export interface Applied {
   readonly problems: readonly ConfigProblem[]
 }
 
-/** Variables of client commands, which are no settings of the broker. */
-const clientVariables = ['WRIT_TOKEN', 'WRIT_TOKEN_FILE', 'WRIT_CONFIG']
+/** Variables that override no key of the file: those of client commands, and secrets, which have no place in it. */
+const otherVariables = ['WRIT_TOKEN', 'WRIT_TOKEN_FILE', 'WRIT_CONFIG', 'WRIT_LEDGER_KEY', 'WRIT_SEAL_KEY']
 
 /**
  * Overrides single keys of the file. A `WRIT_…` variable wins over a usual one (`VAULT_ADDR`), and both over the file.
- * Variables hold text: whole numbers and `true` or `false` are read where the key takes one.
+ * Variables hold text: whole numbers, `true` or `false`, and lists as JSON are read where the key takes one.
  */
 export function applyVariables(
   fileValues: Readonly<Record<string, unknown>>,
@@ -31,7 +31,7 @@ export function applyVariables(
     if (found === undefined) continue
     const value = coerce(setting, found.text, absolute)
     if (value === undefined) {
-      const wanted = setting.type === 'integer' ? 'a whole number' : 'true or false'
+      const wanted = wantedText[setting.type] ?? ''
       problems.push({ where: found.name, message: `${setting.path.join('.')}: not ${wanted}`, fix: `write ${wanted}` })
       continue
     }
@@ -43,7 +43,7 @@ export function applyVariables(
 
 /** `WRIT_…` variables that look like a slip for a known one. Others are left alone: platforms set some of their own. */
 export function misspeltVariables(environment: Environment): string[] {
-  const known = [...listSettings().map(({ variable }) => variable), ...clientVariables]
+  const known = [...listSettings().map(({ variable }) => variable), ...otherVariables]
   return Object.keys(environment.writ)
     .filter((name) => !known.includes(name))
     .flatMap((name) => {
@@ -68,7 +68,23 @@ function coerce({ type }: Setting, text: string, absolute: (path: string) => str
   if (type === 'path') return absolute(text)
   if (type === 'integer') return /^\d{1,9}$/.test(text) ? Number(text) : undefined
   if (type === 'boolean') return text === 'true' ? true : text === 'false' ? false : undefined
+  if (type === 'list') return listOf(text)
   return text
+}
+
+const wantedText: Partial<Record<Setting['type'], string>> = {
+  integer: 'a whole number',
+  boolean: 'true or false',
+  list: 'a list in JSON',
+}
+
+function listOf(text: string): unknown {
+  try {
+    const value: unknown = JSON.parse(text)
+    return Array.isArray(value) ? value : undefined
+  } catch {
+    return undefined
+  }
 }
 
 // False when the file has something else where a mapping should be: the schema will say so.

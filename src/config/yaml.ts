@@ -1,4 +1,4 @@
-import { isMap, isNode, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
+import { isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from 'yaml'
 import { ok, type Result } from '../base/result.ts'
 import type { ConfigProblem } from './config.ts'
 import type { Locate } from './explain.ts'
@@ -52,6 +52,11 @@ function offsetOf(contents: unknown, path: readonly PropertyKey[], key: string |
   let node = contents
   let offset = 0
   for (const part of key === undefined ? path : [...path, key]) {
+    if (isSeq(node) && typeof part === 'number') {
+      node = node.items[part]
+      offset = startOf(node) ?? offset
+      continue
+    }
     const pair = isMap(node) ? node.items.find((item) => isScalar(item.key) && item.key.value === part) : undefined
     if (pair === undefined) break
     offset = startOf(pair.key) ?? offset

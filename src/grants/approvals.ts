@@ -8,6 +8,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import type { Access } from '../policy/decision.ts'
 import type { Indexing, State } from '../state/state.ts'
 import type { Provenance } from './provenance.ts'
+import { keepEndedMs } from './registry.ts'
 
 /** A person's yes or no to one exact request. */
 export interface Approval {
@@ -66,7 +67,6 @@ interface Verdict {
 
 /** How long a person has to answer, and the yes can be collected. */
 const approvalLifeMs = 3600_000
-const keepMs = 24 * 3600_000
 /** Questions of one workload that may wait at once: more would only bury the people who are to answer them. */
 const mostPending = 50
 
@@ -75,7 +75,7 @@ const pendingOf = (workload: string): string => `pending=${workload}`
 function indexingOf(approval: Approval): Indexing {
   const labels = [`digest=${approval.digest}`, `workload=${approval.workload}`]
   if (approval.status !== 'pending' && approval.status !== 'approved') {
-    return { labels, forgetAtMs: approval.expiresAtMs + keepMs }
+    return { labels, forgetAtMs: approval.expiresAtMs + keepEndedMs }
   }
   const open =
     approval.status === 'pending'

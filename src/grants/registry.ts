@@ -7,8 +7,8 @@ import type { Access, Counters } from '../policy/decision.ts'
 import type { Indexing, State } from '../state/state.ts'
 import { advance, type Grant, type GrantEntry, mayFollow } from './grant.ts'
 
-/** An ended grant answers queries for this long; after that only the ledger speaks of it. */
-const keepEndedMs = 24 * 3600_000
+/** What has ended answers queries for this long; after that only the ledger speaks of it. */
+export const keepEndedMs = 3600_000
 /**
  * A mint that has not come back by then is lost and left to reconciling. Longer than Vault's own limit on a request
  * (90 s), so that a lease can no longer appear after the leases were listed.

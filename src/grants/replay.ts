@@ -1,42 +1,40 @@
 import type { Clock } from '../base/clock.ts'
 import type { ApprovalId, TaskId } from '../base/ids.ts'
 import type { Entry } from '../ledger/entry.ts'
-import type { Ledger, StoredEntry } from '../ledger/ledger.ts'
+import type { StoredEntry } from '../ledger/ledger.ts'
 import type { Approval, Approvals } from './approvals.ts'
 import { advance, type Grant, grantOfIntent } from './grant.ts'
-import type { Registry } from './registry.ts'
+import { keepEndedMs, type Registry } from './registry.ts'
 import { createSharing } from './share.ts'
 import type { Task, Tasks } from './tasks.ts'
 
-/** Ended things older than this are left to the ledger. */
-const keepMs = 24 * 3600_000
-
 /**
- * Rebuilds what memory held from the ledger alone, through the same transitions that live work takes.
- * Returns how many entries were read, and the grants whose mint has no outcome, which reconciling must settle.
+ * Rebuilds what memory held from entries of the ledger alone, through the same transitions that live work takes. Returns how
+ * many were read, and the grants whose mint has no outcome, which reconciling must settle.
  * @throws Error when an entry may not follow the one before it: the ledger was not written by this broker.
  */
 export async function replay(deps: {
-  ledger: Ledger
+  /** All of the record in order, or that part of it which still matters. */
+  entries: AsyncIterable<StoredEntry>
   registry: Registry
   tasks: Tasks
   approvals: Approvals
   clock: Clock
-  /** Shown every entry, in order; other stages remember from the record, too. */
-  recall?: (entry: Entry) => Promise<void>
+  /** Shown every entry, in order; others remember from the record, too. */
+  recall?: (stored: StoredEntry) => Promise<void>
 }): Promise<{ readonly entries: number; readonly unsettled: readonly Grant[] }> {
   const grants = new Map<string, Grant>()
   const tasks = new Map<string, Task>()
   const approvals = new Map<string, Approval>()
   const share = createSharing()
-  const since = deps.clock.now() - keepMs
+  const since = deps.clock.now() - keepEndedMs
   let entries = 0
-  for await (const stored of deps.ledger.read(0)) {
+  for await (const stored of deps.entries) {
     entries++
     applyToGrants(grants, stored, { share, since })
     applyToTasks(tasks, stored.entry)
     applyToApprovals(approvals, stored.entry)
-    await deps.recall?.(stored.entry)
+    await deps.recall?.(stored)
   }
   const unsettled: Grant[] = []
   for (const grant of grants.values()) {

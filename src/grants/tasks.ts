@@ -8,7 +8,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import type { Indexing, State } from '../state/state.ts'
 import type { Ender } from './end.ts'
 import type { Provenance } from './provenance.ts'
-import type { Registry } from './registry.ts'
+import { keepEndedMs, type Registry } from './registry.ts'
 
 /** A unit of work; grants hang on it and end with it. */
 export interface Task {
@@ -43,8 +43,6 @@ export interface Tasks {
   restore(task: Task): Promise<void>
 }
 
-/** An ended task answers queries for this long; after that only the ledger speaks of it. */
-const keepEndedMs = 3600_000
 /** Tasks of one workload open at once, and opened within a minute: far more than work needs, far less than memory holds. */
 const mostOpen = 10_000
 const mostAMinute = 600

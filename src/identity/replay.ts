@@ -42,25 +42,33 @@ function useKey(
 /** How long a use is remembered over a restart where the Issuer sets no `max_life`. */
 const rememberedSeconds = 86_400
 
+/** A use that an entry tells of, and until when (ms since the epoch) some clock may accept its token again. */
+export interface RecordedUse {
+  readonly key: string
+  readonly untilMs: number
+}
+
 /**
- * Remembers the uses that the record tells of, so that a restart does not make spent tokens good again: of each entry that names
+ * Finds in an entry the use it tells of, so that a restart does not make spent tokens good again: of each entry that names
  * its token, until no clock can accept that token any more. A use that left no entry (a look at a grant) is not among them.
  */
-export function recallUses(
-  state: Pick<State, 'claim'>,
-  issuers: readonly IssuerPolicy[],
-  nowMs: number,
-): (entry: Entry) => Promise<void> {
-  const strict = new Map(issuers.filter(({ token }) => token.replay !== 'allow').map((issuer) => [issuer.name, issuer]))
-  return async ({ actor, token: fingerprint, kind, purpose, time }) => {
+export function recordedUses(issuers: () => readonly IssuerPolicy[]): (entry: Entry) => RecordedUse | undefined {
+  let known: readonly IssuerPolicy[] = []
+  let strict: ReadonlyMap<string, IssuerPolicy> = new Map()
+  return ({ actor, token: fingerprint, kind, purpose, time }) => {
+    const now = issuers()
+    if (now !== known) {
+      known = now
+      strict = new Map(now.filter(({ token }) => token.replay !== 'allow').map((issuer) => [issuer.name, issuer]))
+    }
     const issuer = 'issuer' in actor ? strict.get(actor.issuer ?? '') : undefined
-    if (issuer === undefined || fingerprint === undefined) return
+    if (issuer === undefined || fingerprint === undefined) return undefined
     const { replay, max_life } = issuer.token
     // Opening a task names a purpose, too, and takes no use of it.
     const spends = kind === 'grant.intent' || kind === 'approval.requested'
     const key = useKey({ replay, fingerprint }, spends ? purpose : undefined)
     const lifeSeconds = (max_life === undefined ? undefined : parseDuration(max_life)) ?? rememberedSeconds
     const untilMs = Date.parse(time) + (lifeSeconds + 2 * leewaySeconds(issuer)) * 1000
-    if (key !== undefined && untilMs > nowMs) await state.claim(key, untilMs)
+    return key === undefined ? undefined : { key, untilMs }
   }
 }

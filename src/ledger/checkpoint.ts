@@ -27,26 +27,32 @@ export function parseCheckpoint(text: string): Checkpoint {
   if (origin === undefined || sizeText === undefined || rootText === undefined) {
     throw new NoteError('a checkpoint has three lines: origin, size and root')
   }
-  if (!/^(0|[1-9]\d{0,15})$/.test(sizeText) || !Number.isSafeInteger(Number(sizeText))) {
-    throw new NoteError('the size of a checkpoint is a decimal number without leading zeros')
-  }
   const root = decodeBase64(rootText)
   if (root.length !== 32) throw new NoteError('the root of a checkpoint is 32 bytes')
-  return { origin, size: Number(sizeText), root }
+  return { origin, size: parseSize(sizeText), root }
 }
 
-/** A checkpoint signed by the key of its log; the name of the key must be the origin. */
-export function signCheckpoint(checkpoint: Checkpoint, key: SigningKey): string {
-  if (key.name !== checkpoint.origin) throw new NoteError('the signing key is not named after the origin of the log')
-  return signNote(formatCheckpoint(checkpoint), [key])
+/** Reads the size of a tree as it stands in checkpoints and in the witness protocol. @throws NoteError */
+export function parseSize(text: string): number {
+  if (/^(0|[1-9]\d{0,15})$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text)
+  throw new NoteError('the size of a tree is a decimal number without leading zeros')
+}
+
+/** A checkpoint signed by keys of its log, whose names must be the origin; more than one while the log changes keys. */
+export function signCheckpoint(checkpoint: Checkpoint, ...keys: readonly SigningKey[]): string {
+  if (keys.some(({ name }) => name !== checkpoint.origin)) {
+    throw new NoteError('the signing key is not named after the origin of the log')
+  }
+  return signNote(formatCheckpoint(checkpoint), keys)
 }
 
 /**
- * Reads a signed checkpoint and requires the signature of `key`, whose name must be the origin.
+ * Reads a signed checkpoint and requires the signature of one of the keys, whose names must be the origin.
  * @throws NoteError
  */
-export function openCheckpoint(note: string | Uint8Array, key: VerifierKey): Checkpoint {
-  const checkpoint = parseCheckpoint(openNote(note, [key]).text)
-  if (checkpoint.origin !== key.name) throw new NoteError('the checkpoint is of another log than the key')
+export function openCheckpoint(note: string | Uint8Array, ...keys: readonly VerifierKey[]): Checkpoint {
+  const checkpoint = parseCheckpoint(openNote(note, keys).text)
+  if (keys.some(({ name }) => name !== checkpoint.origin))
+    throw new NoteError('the checkpoint is of another log than the key')
   return checkpoint
 }

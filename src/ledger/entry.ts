@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { type Code, codes } from '../base/codes.ts'
+import { maxStatementLength } from './rotation.ts'
 
 /**
  * The closed list of what the ledger can say. No field can hold a secret: secrets have no field, text is bounded,
@@ -181,6 +182,22 @@ const kinds = [
   z.strictObject({ ...common, kind: z.literal('config.changed'), setting: name, detail: outsideText }),
   /** The file ended in half a record after a crash; the half was cut off. Nothing durable was lost. */
   z.strictObject({ ...common, kind: z.literal('config.ledger_repaired'), bytes: seconds }),
+  /** The ledger goes over to a new signing key; the old one says so in a statement that stands on its own (rotation.ts). */
+  z.strictObject({
+    ...common,
+    kind: z.literal('config.key_rotated'),
+    new_key: outsideText,
+    statement: z.string().max(maxStatementLength),
+  }),
+  /** Full entry bundles, those of the entries `from` up to and not including `to`, were moved to another folder. */
+  z.strictObject({
+    ...common,
+    kind: z.literal('config.archived'),
+    from: seconds,
+    to: seconds,
+    bundles: seconds,
+    destination: name,
+  }),
 ] as const
 
 /** The schema every entry is checked against when it is read back, by the broker and by `writ ledger verify`. */

@@ -1,36 +1,58 @@
+import { bounded } from '../base/bounded.ts'
 import type { Clock } from '../base/clock.ts'
 import { BrokerFault, messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
+import { type Archived, archiveBundles } from './archive.ts'
 import { canonicalJson } from './canonical.ts'
-import { type Checkpoint, signCheckpoint } from './checkpoint.ts'
 import { type Disk, makeFolder, nodeDisk, replaceFile } from './disk.ts'
-import type { Ledger } from './ledger.ts'
+import type { Actor, EntryBody } from './entry.ts'
+import { createHandover, type Handover } from './handover.ts'
+import type { Appended, Ledger } from './ledger.ts'
 import { createListeners } from './listeners.ts'
 import { takeWriterLock } from './lock.ts'
-import { emptyRoot } from './merkle.ts'
-import { parseVkey, type SigningKey } from './note.ts'
+import type { SigningKey } from './note.ts'
 import type { PublishedLog } from './published.ts'
 import { createPublisher } from './publisher.ts'
 import { createReader } from './reader.ts'
 import { frameBytes } from './record.ts'
-import { checkpointPath, type Recovered, readCheckpoint, recover } from './recover.ts'
-import { restoreTiles } from './restore-tiles.ts'
+import { checkpointPath } from './recover.ts'
 import { createRetirement } from './retire.ts'
-import { listSegments, type Segment, segmentsFolder } from './segments.ts'
+import { type Segment, segmentsFolder } from './segments.ts'
 import { createStamp, unfit } from './stamp.ts'
+import { type Start, startLedger } from './start.ts'
 import { cutTile, type TileId, widthAt } from './tile.ts'
-import { createTileFiles, type TileFiles } from './tile-files.ts'
-import type { GrowingTiles } from './tiles.ts'
 import { createWriter } from './writer.ts'
 
 /** The ledger in files: one process writes, group commit, signed checkpoints, and the folder is a C2SP tlog-tiles log. */
-export interface FileLedger extends Ledger, PublishedLog {}
+export interface FileLedger extends Ledger, PublishedLog {
+  /**
+   * Moves full entry bundles of entries before `before` to the archive, and records which. Entries that the segments still hold stay.
+   * @throws BrokerFault `state_conflict` without an archive or while one is under way; `ledger_unavailable`
+   */
+  archive(order: {
+    readonly before: number
+    readonly actor: Actor
+    readonly onProgress?: (done: number, all: number) => void
+  }): Promise<Archived>
+}
 
 export interface FileLedgerOptions {
   readonly dir: string
   /** Identity of the log: first line of its checkpoints and name of its key. */
   readonly origin: string
   readonly key: SigningKey
+  /**
+   * The key that signed before `key`. It hands the log over in an entry, and signs beside `key` as long as it is given here, so that
+   * auditors who hold either can verify.
+   */
+  readonly previousKey?: SigningKey
+  /**
+   * A file on other storage than `dir` that receives each checkpoint. At a start the ledger must extend the one it holds: a folder
+   * that was put back to an earlier state is refused.
+   */
+  readonly anchor?: string
+  /** Folder that entry bundles are moved to by `archive`, and read from afterwards. */
+  readonly archive?: string
   readonly clock: Clock
   readonly log: Log
   readonly fs?: Disk
@@ -49,9 +71,10 @@ export interface FileLedgerOptions {
  * contradicted or signed by another key, or the disk refuses.
  */
 export async function openFileLedger(options: FileLedgerOptions): Promise<FileLedger> {
-  const { dir, fs: disk = nodeDisk, key, origin } = options
-  if (key.name !== origin) {
-    throw new BrokerFault('ledger_unavailable', `the ledger is ${origin} and its key is for ${key.name}`)
+  const { dir, fs: disk = nodeDisk, key, previousKey, origin } = options
+  for (const { name } of previousKey === undefined ? [key] : [key, previousKey]) {
+    if (name === origin) continue
+    throw new BrokerFault('ledger_unavailable', `the ledger is ${origin} and its key is for ${name}`)
   }
   try {
     await makeFolder(disk, segmentsFolder(dir))
@@ -60,18 +83,17 @@ export async function openFileLedger(options: FileLedgerOptions): Promise<FileLe
   }
   const lock = takeWriterLock(dir)
   try {
-    const [checkpoint, note] = await readOrSignFirst(disk, dir, key)
-    const files = createTileFiles(disk, dir)
-    const recovered = await recover(disk, dir, files, checkpoint)
-    const restored = await restoreTiles(disk, files, recovered).catch(async (cause: unknown) => {
-      await recovered.tail.close()
-      throw cause
-    })
-    if (restored.rewritten > 0) options.log.warn({ tiles: restored.rewritten }, 'ledger.tiles_rewritten')
-    const newest = { note, size: checkpoint.size }
-    const ledger = run(options, { disk, files, recovered, newest, ...restored, release: () => lock.release() })
-    if (recovered.cutBytes > 0) await recordRepair(ledger, recovered.cutBytes, options.log)
-    return ledger
+    const start = await startLedger(disk, options)
+    const handover = createHandover(start.newest.note, key, previousKey)
+    const ledger = run(options, disk, start, { signers: handover.signers, release: () => lock.release() })
+    try {
+      if (start.recovered.cutBytes > 0) await recordRepair(ledger, start.recovered.cutBytes, options.log)
+      await handover.record(ledger)
+      return ledger
+    } catch (error) {
+      await ledger.close()
+      throw error
+    }
   } catch (cause) {
     lock.release()
     if (cause instanceof BrokerFault) throw cause
@@ -79,43 +101,19 @@ export async function openFileLedger(options: FileLedgerOptions): Promise<FileLe
   }
 }
 
-/** A folder gets its first checkpoint, over nothing, before its first entry: from then on a missing one is a finding. */
-async function readOrSignFirst(disk: Disk, dir: string, key: SigningKey): Promise<[Checkpoint, string]> {
-  const found = await readCheckpoint(disk, dir, parseVkey(key.vkey))
-  if (found !== undefined) return [found.checkpoint, found.note]
-  if ((await listSegments(disk, dir)).length > 0) {
-    throw new BrokerFault('ledger_unavailable', `${dir} holds entries and no checkpoint: restore the file checkpoint`)
-  }
-  const checkpoint = { origin: key.name, size: 0, root: emptyRoot }
-  const note = signCheckpoint(checkpoint, key)
-  await replaceFile(disk, checkpointPath(dir), Buffer.from(note), 0o644)
-  return [checkpoint, note]
-}
-
 async function recordRepair(ledger: Ledger, bytes: number, log: Log): Promise<void> {
   log.warn({ bytes }, 'ledger.repaired')
-  try {
-    await ledger.append({ kind: 'config.ledger_repaired', actor: { type: 'broker', reason: 'recovery' }, bytes })
-  } catch (error) {
-    await ledger.close()
-    throw error
-  }
+  await ledger.append({ kind: 'config.ledger_repaired', actor: { type: 'broker', reason: 'recovery' }, bytes })
 }
 
-interface Start {
-  readonly disk: Disk
-  readonly files: TileFiles
-  readonly recovered: Recovered
-  readonly tiles: GrowingTiles
-  readonly partial: readonly TileId[]
-  /** The checkpoint on disk and the size it is for. */
-  readonly newest: { readonly note: string; readonly size: number }
-  readonly release: () => void
-}
-
-function run(options: FileLedgerOptions, start: Start): FileLedger {
-  const { dir, key, clock, log } = options
-  const { disk, files, tiles } = start
+function run(
+  options: FileLedgerOptions,
+  disk: Disk,
+  start: Start,
+  by: { readonly signers: Handover['signers']; readonly release: () => void },
+): FileLedger {
+  const { dir, key, clock, log, anchor } = options
+  const { files, tiles } = start
   const { tail, lastTimeMs } = start.recovered
   const segments: Segment[] = [...start.recovered.segments]
   const aheadMs = lastTimeMs - clock.now()
@@ -137,10 +135,14 @@ function run(options: FileLedgerOptions, start: Start): FileLedger {
     intervalMs: options.checkpointIntervalMs ?? 100,
     tiles,
     files,
-    key,
+    signers: by.signers,
     newest: start.newest,
     partial: start.partial,
-    write: (note) => replaceFile(disk, checkpointPath(dir), Buffer.from(note), 0o644),
+    async write(note) {
+      await replaceFile(disk, checkpointPath(dir), Buffer.from(note), 0o644)
+      // After the folder's own: what is elsewhere must never be ahead of what is here.
+      if (anchor !== undefined) await replaceFile(disk, anchor, Buffer.from(note), 0o644)
+    },
     onPublished: retirement.start,
     onError: (cause) => writer.poison(cause),
   })
@@ -167,13 +169,24 @@ function run(options: FileLedgerOptions, start: Start): FileLedger {
   })
   publisher.schedule()
   let closing: Promise<void> | undefined
+  let archiving = false
 
   async function shut(): Promise<void> {
     await writer.drain()
     await publisher.finish()
     await retirement.settled()
     await Promise.allSettled([writer.close(), reader.close()])
-    start.release()
+    by.release()
+  }
+
+  function append(body: EntryBody): Promise<Appended> {
+    if (closing !== undefined) return Promise.reject(new BrokerFault('ledger_unavailable', 'the ledger is closed'))
+    try {
+      const entry = stamp(body)
+      return writer.enqueue(entry, canonicalJson(entry))
+    } catch (cause) {
+      return Promise.reject(unfit(body.kind, cause))
+    }
   }
 
   /** What waits in memory first: it is on disk only once a checkpoint needs it. */
@@ -191,19 +204,33 @@ function run(options: FileLedgerOptions, start: Start): FileLedger {
     signedSize: () => publisher.newest().size,
     tile,
     covered: publisher.covered,
-    append(body) {
-      if (closing !== undefined) return Promise.reject(new BrokerFault('ledger_unavailable', 'the ledger is closed'))
-      try {
-        const entry = stamp(body)
-        return writer.enqueue(entry, canonicalJson(entry))
-      } catch (cause) {
-        return Promise.reject(unfit(body.kind, cause))
-      }
-    },
+    append,
     read: reader.read,
     get: reader.get,
+    pick: reader.pick,
     head: () => ({ size: tiles.size, root: Buffer.from(tiles.root()).toString('hex') }),
     subscribe: listeners.add,
+    async archive({ before, actor, onProgress }) {
+      const to = options.archive
+      if (to === undefined) throw new BrokerFault('state_conflict', 'no folder is named to archive to')
+      if (archiving) throw new BrokerFault('state_conflict', 'entries are being archived already')
+      archiving = true
+      try {
+        const most = Math.min(before, publisher.newest().size, segments[0]?.first ?? 0)
+        return await archiveBundles({
+          disk,
+          dir,
+          to,
+          before: most,
+          record: async (moved) => {
+            await append({ kind: 'config.archived', actor, ...moved, destination: bounded(to, 200) })
+          },
+          ...(onProgress === undefined ? {} : { onProgress }),
+        })
+      } finally {
+        archiving = false
+      }
+    },
     close() {
       closing ??= shut()
       return closing

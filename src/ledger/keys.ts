@@ -14,26 +14,28 @@ export function generateLedgerKey(origin: string): { readonly skeyText: string; 
 }
 
 /**
- * The signing key in `file`, made first when there is none and `create` allows it.
+ * The signing key: `text` where the caller has it, else what is in `file`, made first when there is none and `create` allows it.
  * @throws BrokerFault `ledger_unavailable` when the file is readable by others, malformed, or of another origin.
  */
 export async function openLedgerKey(options: {
+  readonly text?: string | undefined
   readonly file: string
   readonly origin: string
   readonly create: boolean
 }): Promise<SigningKey> {
-  const { file, origin, create } = options
+  const { text, file, origin, create } = options
   const generate = create ? (): string => `${generateLedgerKey(origin).skeyText}\n` : undefined
-  const key = readKey(file, await readPrivateFile(file, generate))
+  const where = text === undefined ? file : 'the environment'
+  const key = readKey(where, text ?? (await readPrivateFile(file, generate)))
   if (key.name === origin) return key
-  throw new BrokerFault('ledger_unavailable', `the key in ${file} is for ${key.name}, and the ledger is ${origin}`)
+  throw new BrokerFault('ledger_unavailable', `the key in ${where} is for ${key.name}, and the ledger is ${origin}`)
 }
 
-function readKey(file: string, text: string): SigningKey {
+function readKey(where: string, text: string): SigningKey {
   try {
     return parseSkey(text)
   } catch (cause) {
-    throw new BrokerFault('ledger_unavailable', `${file} holds no ledger key`, { cause })
+    throw new BrokerFault('ledger_unavailable', `${where} holds no ledger key`, { cause })
   }
 }
 

@@ -29,6 +29,8 @@ export interface Ledger {
   /** Durable entries from `from` (inclusive) in order. */
   read(from: number): AsyncIterable<StoredEntry>
   get(index: number): Promise<StoredEntry | undefined>
+  /** Those durable entries, in the order asked for; cheapest in ascending order. */
+  pick(indexes: Iterable<number>): AsyncIterable<StoredEntry>
   /** Number of durable entries and the RFC 6962 root over them (hexadecimal). */
   head(): { readonly size: number; readonly root: string }
   /** Calls `listener` after each entry is durable, in order; returns the function that stops it. */

@@ -8,13 +8,13 @@ export interface WriterLock {
 }
 
 /**
- * Takes the single-writer lock of a ledger folder. Two processes, or two ledgers of one process, never hold it at once, and
- * it cannot go stale: it is a lock of the kernel on the file `lock`, taken through SQLite's exclusive transaction because
- * Node itself offers no file locks. A pid file would outlive `kill -9` and lie once the pid is used again.
- * Nothing else in this process may open and close that file: POSIX would drop the lock with it.
+ * Takes the single-writer lock of a folder, in which messages say that `what` is kept. Two processes, or two writers of one
+ * process, never hold it at once, and it cannot go stale: it is a lock of the kernel on the file `lock`, taken through SQLite's
+ * exclusive transaction because Node itself offers no file locks. A pid file would outlive `kill -9` and lie once the pid is
+ * used again. Nothing else in this process may open and close that file: POSIX would drop the lock with it.
  * @throws BrokerFault `ledger_unavailable` when it is held.
  */
-export function takeWriterLock(dir: string): WriterLock {
+export function takeWriterLock(dir: string, what = 'the ledger'): WriterLock {
   const path = join(dir, 'lock')
   let database: DatabaseSync | undefined
   try {
@@ -26,8 +26,8 @@ export function takeWriterLock(dir: string): WriterLock {
     throw new BrokerFault(
       'ledger_unavailable',
       busy
-        ? `another process is writing the ledger in ${dir}: it holds the lock on ${path}`
-        : `the lock of the ledger, ${path}, cannot be taken; can this user write to the folder?`,
+        ? `another process is writing ${what} in ${dir}: it holds the lock on ${path}`
+        : `the lock of ${what}, ${path}, cannot be taken; can this user write to the folder?`,
       { cause },
     )
   }

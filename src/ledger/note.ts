@@ -8,22 +8,48 @@ export class NoteError extends Error {
   }
 }
 
-/** A public key that signs notes, as an auditor holds it. */
-export interface VerifierKey {
+/** Name and id of a key: together they say whose a signature line is. */
+export interface KeyName {
   readonly name: string
   /** Eight hexadecimal digits. */
   readonly id: string
   /** The text form: `name+id+base64`. */
   readonly vkey: string
+}
+
+/** A public key that checks lines of notes. */
+export interface NoteKey extends KeyName {
   verify(message: Uint8Array, signature: Uint8Array): boolean
 }
 
+/** The public key of a log, as an auditor holds it. */
+export interface VerifierKey extends NoteKey {
+  readonly type: typeof keyTypes.ed25519
+}
+
 /** A private key that signs notes. */
-export interface SigningKey {
+export interface SigningKey extends KeyName {
+  sign(message: Uint8Array): Uint8Array
+}
+
+/** One signature line of a note. */
+export interface NoteSignature {
   readonly name: string
   readonly id: string
-  readonly vkey: string
-  sign(message: Uint8Array): Uint8Array
+  /** What the key's algorithm made of the text. */
+  readonly bytes: Uint8Array
+}
+
+/** A note taken apart; nothing of it is verified. */
+export interface SplitNote {
+  /** What was signed, with its final newline. */
+  readonly text: string
+  readonly signatures: readonly NoteSignature[]
+}
+
+/** A signature that verified, and the key it did under. */
+export interface VerifiedSignature<Key extends NoteKey = NoteKey> extends NoteSignature {
+  readonly key: Key
 }
 
 export interface OpenedNote {
@@ -35,50 +61,71 @@ export interface OpenedNote {
   readonly ignored: number
 }
 
-const ed25519Type = 1
+/**
+ * The first byte of a key says what its signatures are made of; these two are known here.
+ * @see https://c2sp.org/signed-note section Signature types
+ */
+export const keyTypes = { ed25519: 1, cosignature: 4 } as const
+type KeyType = (typeof keyTypes)[keyof typeof keyTypes]
+
 const keyBytes = 32
 const maxNoteBytes = 512 * 1024
 const maxSignatures = 100
 const signaturePattern = /^— (\S+) ([A-Za-z0-9+/]+={0,2})$/u
 
-/** Reads a verifier key; only Ed25519 (type 1) is accepted, and the id must be that of the name and key. */
+/** Reads the verifier key of a log: Ed25519 (type 1), with the id of its name and key. @throws NoteError */
 export function parseVkey(text: string): VerifierKey {
+  const { publicKey, ...name } = readVkey(text, keyTypes.ed25519)
+  return {
+    ...name,
+    type: keyTypes.ed25519,
+    verify: (message, signature) => verify(null, message, publicKey, signature),
+  }
+}
+
+/** The public half of a key of that type. @throws NoteError */
+export function readVkey(text: string, type: KeyType): KeyName & { readonly publicKey: KeyObject } {
   const [, name, id, encoded] = /^([^+]+)\+([0-9a-f]{8})\+(\S+)$/u.exec(text) ?? []
   if (name === undefined || id === undefined || encoded === undefined) {
     throw new NoteError('a verifier key has the form name+id+base64')
   }
-  const publicKey = readKeyMaterial(name, encoded)
-  if (keyId(name, publicKey) !== id) throw new NoteError('the id of the verifier key is not that of its name and key')
-  const key = publicKeyObject(publicKey)
-  return { name, id, vkey: text, verify: (message, signature) => verify(null, message, key, signature) }
+  const bytes = readKeyMaterial(name, encoded, type)
+  if (keyId(name, bytes, type) !== id) throw new NoteError('the id of the verifier key is not that of its name and key')
+  return { name, id, vkey: text, publicKey: publicKeyObject(bytes) }
 }
 
 /** Makes the signing key of a name from its 32-byte Ed25519 seed (RFC 8032). */
 export function signingKeyOf(name: string, seed: Uint8Array): SigningKey {
+  const { privateKey, ...key } = keyPairOf(name, seed, keyTypes.ed25519)
+  return { ...key, sign: (message) => sign(null, message, privateKey) }
+}
+
+function keyPairOf(name: string, seed: Uint8Array, type: KeyType): KeyName & { readonly privateKey: KeyObject } {
   checkKeyName(name)
   const privateKey = privateKeyObject(seed)
   const publicKey = Buffer.from(createPublicKey(privateKey).export({ format: 'jwk' }).x ?? '', 'base64url')
-  const id = keyId(name, publicKey)
-  return {
-    name,
-    id,
-    vkey: `${name}+${id}+${keyMaterial(publicKey)}`,
-    sign: (message) => sign(null, message, privateKey),
-  }
+  const id = keyId(name, publicKey, type)
+  return { name, id, vkey: `${name}+${id}+${keyMaterial(publicKey, type)}`, privateKey }
 }
 
 /** Text of a private key, as the Go module checksum database and Tessera write it. It is a secret. */
-export function formatSkey(name: string, seed: Uint8Array): string {
-  return `PRIVATE+KEY+${name}+${signingKeyOf(name, seed).id}+${keyMaterial(seed)}`
+export function formatSkey(name: string, seed: Uint8Array, type: KeyType = keyTypes.ed25519): string {
+  return `PRIVATE+KEY+${name}+${keyPairOf(name, seed, type).id}+${keyMaterial(seed, type)}`
 }
 
-/** Reads the text of a private key. Messages never quote it. */
+/** Reads the text of a log's private key. Messages never quote it. @throws NoteError */
 export function parseSkey(text: string): SigningKey {
+  const { privateKey, ...key } = readSkey(text, keyTypes.ed25519)
+  return { ...key, sign: (message) => sign(null, message, privateKey) }
+}
+
+/** The private half of a key of that type. Messages never quote it. @throws NoteError */
+export function readSkey(text: string, type: KeyType): KeyName & { readonly privateKey: KeyObject } {
   const [, name, id, encoded] = /^PRIVATE\+KEY\+([^+]+)\+([0-9a-f]{8})\+(\S+)$/u.exec(text.trim()) ?? []
   if (name === undefined || id === undefined || encoded === undefined) {
     throw new NoteError('a signing key has the form PRIVATE+KEY+name+id+base64')
   }
-  const key = signingKeyOf(name, readKeyMaterial(name, encoded))
+  const key = keyPairOf(name, readKeyMaterial(name, encoded, type), type)
   if (key.id !== id) throw new NoteError('the id of the signing key is not that of its name and key')
   return key
 }
@@ -87,11 +134,16 @@ export function parseSkey(text: string): SigningKey {
 export function signNote(text: string, keys: readonly SigningKey[]): string {
   checkNoteText(text)
   const message = Buffer.from(text)
-  const lines = keys.map((key) => {
-    const blob = Buffer.concat([Buffer.from(key.id, 'hex'), key.sign(message)])
-    return `— ${key.name} ${blob.toString('base64')}\n`
-  })
-  return `${text}\n${lines.join('')}`
+  return formatNote({ text, signatures: keys.map(({ name, id, sign }) => ({ name, id, bytes: sign(message) })) })
+}
+
+/** The note of a text and its signatures: what `splitNote` reads. */
+export const formatNote = ({ text, signatures }: SplitNote): string =>
+  `${text}\n${signatures.map(formatSignature).join('')}`
+
+/** A signature line, with its newline. */
+export function formatSignature({ name, id, bytes }: NoteSignature): string {
+  return `— ${name} ${Buffer.concat([Buffer.from(id, 'hex'), bytes]).toString('base64')}\n`
 }
 
 /**
@@ -100,47 +152,53 @@ export function signNote(text: string, keys: readonly SigningKey[]): string {
  * @throws NoteError
  * @see https://c2sp.org/signed-note
  */
-export function openNote(note: string | Uint8Array, keys: readonly VerifierKey[]): OpenedNote {
-  const { text, signatures } = splitNote(decode(note))
+export function openNote(note: string | Uint8Array, keys: readonly NoteKey[]): OpenedNote {
+  const split = splitNote(note)
+  const verified = verifySignatures(split, keys)
+  if (verified.length === 0) throw new NoteError('the note is not signed by the expected key')
+  const verifiedBy = [...new Set(verified.map(({ name }) => name))]
+  return { text: split.text, verifiedBy, ignored: split.signatures.length - verified.length }
+}
+
+/**
+ * Those signatures that are by one of the keys, in the order of the note.
+ * @throws NoteError when one that bears the name and id of a key was not made by it
+ */
+export function verifySignatures<Key extends NoteKey>(
+  { text, signatures }: SplitNote,
+  keys: readonly Key[],
+): readonly VerifiedSignature<Key>[] {
   const message = Buffer.from(text)
-  const verifiedBy = new Set<string>()
-  let ignored = 0
-  for (const signature of signatures) {
+  return signatures.flatMap((signature) => {
     const key = keys.find(({ name, id }) => name === signature.name && id === signature.id)
-    if (key === undefined) ignored++
-    else if (!key.verify(message, signature.bytes)) throw new NoteError(`the signature of ${key.name} does not verify`)
-    else verifiedBy.add(key.name)
-  }
-  if (verifiedBy.size === 0) throw new NoteError('the note is not signed by the expected key')
-  return { text, verifiedBy: [...verifiedBy], ignored }
+    if (key === undefined) return []
+    if (!key.verify(message, signature.bytes)) throw new NoteError(`the signature of ${key.name} does not verify`)
+    return [{ ...signature, key }]
+  })
 }
 
-/** The text of a note and the keys that claim to have signed it. Nothing is verified. @throws NoteError when it is malformed. */
-export function signersOf(note: string | Uint8Array): {
-  readonly text: string
-  readonly signers: readonly { readonly name: string; readonly id: string }[]
-} {
-  const { text, signatures } = splitNote(decode(note))
-  return { text, signers: signatures.map(({ name, id }) => ({ name, id })) }
-}
-
-interface Signature {
-  readonly name: string
-  readonly id: string
-  readonly bytes: Uint8Array
-}
-
-function splitNote(note: string): { text: string; signatures: readonly Signature[] } {
-  const split = note.lastIndexOf('\n\n')
-  if (split < 0 || !note.endsWith('\n')) throw new NoteError('the note has no signatures')
-  const text = note.slice(0, split + 1)
-  const lines = note.slice(split + 2, -1).split('\n')
+/**
+ * Takes a note apart without verifying anything. Attacker-controlled input: its size and number of signatures are bounded.
+ * @throws NoteError
+ */
+export function splitNote(note: string | Uint8Array): SplitNote {
+  const whole = decode(note)
+  const split = whole.lastIndexOf('\n\n')
+  if (split < 0 || !whole.endsWith('\n')) throw new NoteError('the note has no signatures')
+  const text = whole.slice(0, split + 1)
   checkNoteText(text)
-  if (lines.length > maxSignatures) throw new NoteError(`the note has more than ${maxSignatures} signatures`)
-  return { text, signatures: lines.map(readSignature) }
+  return { text, signatures: readSignatures(whole.slice(split + 2)) }
 }
 
-function readSignature(line: string): Signature {
+/** Reads signature lines, each with its newline, at least one. Attacker-controlled input. @throws NoteError */
+export function readSignatures(block: string): readonly NoteSignature[] {
+  if (!block.endsWith('\n')) throw new NoteError('a signature line ends in a newline')
+  const lines = block.slice(0, -1).split('\n')
+  if (lines.length > maxSignatures) throw new NoteError(`there are more than ${maxSignatures} signatures`)
+  return lines.map(readSignature)
+}
+
+function readSignature(line: string): NoteSignature {
   const [, name, encoded] = signaturePattern.exec(line) ?? []
   if (name === undefined || encoded === undefined) throw new NoteError('a signature line is malformed')
   checkKeyName(name)
@@ -175,22 +233,29 @@ function checkKeyName(name: string): void {
   }
 }
 
-function keyId(name: string, publicKey: Uint8Array): string {
-  const input = Buffer.concat([Buffer.from(`${name}\n`), Buffer.of(ed25519Type), publicKey])
+function keyId(name: string, publicKey: Uint8Array, type: KeyType): string {
+  const input = Buffer.concat([Buffer.from(`${name}\n`), Buffer.of(type), publicKey])
   return hash('sha256', input, 'hex').slice(0, 8)
 }
 
-function keyMaterial(key: Uint8Array): string {
-  return Buffer.concat([Buffer.of(ed25519Type), key]).toString('base64')
+function keyMaterial(key: Uint8Array, type: KeyType): string {
+  return Buffer.concat([Buffer.of(type), key]).toString('base64')
 }
 
-function readKeyMaterial(name: string, encoded: string): Buffer {
+function readKeyMaterial(name: string, encoded: string, type: KeyType): Buffer {
   checkKeyName(name)
   const material = decodeBase64(encoded)
-  if (material[0] !== ed25519Type || material.length !== keyBytes + 1) {
-    throw new NoteError('the key is not an Ed25519 key (type 1, 32 bytes)')
+  if (material[0] !== type) {
+    throw new NoteError(`the key is ${describeType(material[0])}, and ${describeType(type)} is needed here`)
   }
+  if (material.length !== keyBytes + 1) throw new NoteError(`the key is not of ${keyBytes} bytes`)
   return material.subarray(1)
+}
+
+function describeType(type: number | undefined): string {
+  if (type === keyTypes.ed25519) return 'the Ed25519 key of a log (type 1)'
+  if (type === keyTypes.cosignature) return 'the cosignature key of a witness (type 4)'
+  return `of type ${type ?? 'none'}, which is not known`
 }
 
 /** Strict RFC 4648 §4: what is read is exactly what would be written. */

@@ -1,5 +1,6 @@
 import { nodeHash } from './merkle.ts'
 import type { Subtrees } from './subtrees.ts'
+import { hashBytes } from './tile.ts'
 
 /** Hashes, each of 32 bytes, from the leaf upwards. */
 export type Proof = readonly Uint8Array[]
@@ -20,9 +21,15 @@ function splitOf(n: number): number {
   return power
 }
 
-/** The audit path of entry `index` in the tree over the first `size` entries (RFC 6962 §2.1.1). */
+const isWithin = (value: number, greatest: number): boolean =>
+  Number.isSafeInteger(value) && value >= 0 && value <= greatest
+
+/**
+ * The audit path of entry `index` in the tree over the first `size` entries (RFC 6962 §2.1.1).
+ * @throws RangeError when there is no such entry, or `subtrees` covers fewer.
+ */
 export async function inclusionProof(subtrees: Subtrees, index: number, size: number): Promise<Proof> {
-  if (!(index >= 0 && index < size && size <= subtrees.size)) throw new RangeError(`no entry ${index} in ${size}`)
+  if (!isWithin(index, size - 1) || !isWithin(size, subtrees.size)) throw new RangeError(`no entry ${index} in ${size}`)
   const path: Promise<Uint8Array>[] = []
   for (let [from, to] = [0, size]; to - from > 1; ) {
     const middle = from + splitOf(to - from)
@@ -37,9 +44,13 @@ export async function inclusionProof(subtrees: Subtrees, index: number, size: nu
   return Promise.all(path.reverse())
 }
 
-/** The proof that the tree over `size` entries extends the one over the first `from` of them (RFC 6962 §2.1.2). */
+/**
+ * The proof that the tree over `size` entries extends the one over the first `from` of them (RFC 6962 §2.1.2); empty when
+ * `from` is 0 or `size`.
+ * @throws RangeError when `from` is greater, or `subtrees` covers fewer.
+ */
 export async function consistencyProof(subtrees: Subtrees, from: number, size: number): Promise<Proof> {
-  if (!(from >= 0 && from <= size && size <= subtrees.size)) throw new RangeError(`${size} does not extend ${from}`)
+  if (!isWithin(from, size) || !isWithin(size, subtrees.size)) throw new RangeError(`${size} does not extend ${from}`)
   if (from === 0 || from === size) return []
   const path: Promise<Uint8Array>[] = []
   let [low, high] = [0, size]
@@ -68,9 +79,10 @@ export function verifyInclusion(
   of: { readonly index: number; readonly leafHash: Uint8Array; readonly size: number; readonly root: Uint8Array },
   proof: Proof,
 ): void {
-  if (!Number.isSafeInteger(of.size) || !Number.isSafeInteger(of.index) || of.index < 0 || of.index >= of.size) {
+  if (!Number.isSafeInteger(of.size) || !isWithin(of.index, of.size - 1)) {
     throw new ProofError(`entry ${of.index} is not in a tree of ${of.size}`)
   }
+  refuseOddHashes([of.leafHash, ...proof])
   let [place, last] = [of.index, of.size - 1]
   let hash = of.leafHash
   for (const sibling of proof) {
@@ -100,9 +112,10 @@ interface Head {
  * @see RFC 9162 §2.1.4.2
  */
 export function verifyConsistency(earlier: Head, later: Head, proof: Proof): void {
-  if (!Number.isSafeInteger(later.size) || !(earlier.size >= 1 && earlier.size <= later.size)) {
+  if (!Number.isSafeInteger(later.size) || earlier.size === 0 || !isWithin(earlier.size, later.size)) {
     throw new ProofError(`a tree of ${later.size} cannot extend one of ${earlier.size}`)
   }
+  refuseOddHashes(proof)
   if (earlier.size === later.size) {
     if (proof.length > 0) throw new ProofError('the proof is too long')
     if (Buffer.compare(earlier.root, later.root) !== 0) throw new ProofError('two roots for one size')
@@ -127,4 +140,9 @@ export function verifyConsistency(earlier: Head, later: Head, proof: Proof): voi
   if (last !== 0) throw new ProofError('the proof is too short')
   if (Buffer.compare(old, earlier.root) !== 0) throw new ProofError('the proof does not lead to the earlier root')
   if (Buffer.compare(present, later.root) !== 0) throw new ProofError('the proof does not lead to the later root')
+}
+
+/** Attacker-controlled: another length could be padded, cut or overrun when it is hashed. */
+function refuseOddHashes(hashes: readonly Uint8Array[]): void {
+  if (hashes.some(({ length }) => length !== hashBytes)) throw new ProofError(`a hash is not ${hashBytes} bytes`)
 }

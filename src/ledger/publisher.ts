@@ -24,7 +24,8 @@ export function createPublisher(options: {
   readonly intervalMs: number
   readonly tiles: GrowingTiles
   readonly files: TileFiles
-  readonly key: SigningKey
+  /** Keys that sign now; more than one while the log changes keys. */
+  readonly signers: () => readonly [SigningKey, ...SigningKey[]]
   /** The note on disk and the entries it covers. */
   readonly newest: { readonly note: string; readonly size: number }
   /** Partial tiles that are on disk. */
@@ -35,7 +36,7 @@ export function createPublisher(options: {
   readonly onPublished: (size: number) => void
   readonly onError: (cause: unknown) => void
 }): Publisher {
-  const { clock, intervalMs, tiles, files, key, write, onPublished, onError } = options
+  const { clock, intervalMs, tiles, files, signers, write, onPublished, onError } = options
   let { newest, partial } = options
   let lastAtMs = Number.NEGATIVE_INFINITY
   let timer: Timer | undefined
@@ -65,7 +66,8 @@ export function createPublisher(options: {
     try {
       await files.write([...full, ...growing])
       tiles.written(full)
-      const note = signCheckpoint({ origin: key.name, size, root }, key)
+      const keys = signers()
+      const note = signCheckpoint({ origin: keys[0].name, size, root }, ...keys)
       await write(note)
       newest = { note, size }
       const stale = partial.filter((old) => !growing.some(({ id }) => sameTile(id, old)))

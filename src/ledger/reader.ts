@@ -9,20 +9,25 @@ import { hashBytes, parseBundle, tileWidth } from './tile.ts'
 import type { TileFiles } from './tile-files.ts'
 
 const chunkBytes = 1 << 20
+/** What is read at once where only some entries are wanted, as large as a usual bundle. */
+const pickBytes = 256 * 1024
 
 /** Reads durable entries back, from the segments and, where those are gone, from tiles; each is checked and parsed again. */
 export interface Reader {
   read(from: number): AsyncIterable<StoredEntry>
   get(index: number): Promise<StoredEntry | undefined>
+  pick(indexes: Iterable<number>): AsyncIterable<StoredEntry>
   /** Lets go of a segment that is no longer in the list. */
   forget(segment: Segment): Promise<void>
   close(): Promise<void>
 }
 
-/** Entries that follow one another, not parsed yet. */
+/** Entries that follow one another; each is checked when it is asked for. */
 interface Run {
   readonly first: number
-  readonly entries: readonly { readonly text: string; readonly leafHash: string }[]
+  readonly count: number
+  /** @throws BrokerFault when the entry is not what was written */
+  at(i: number): { readonly text: string; readonly leafHash: string }
 }
 
 /** `segments` may grow, and shrink from the front, while the reader lives; `size` is the number of durable entries. */
@@ -62,49 +67,68 @@ export function createReader(disk: Disk, files: TileFiles, segments: readonly Se
     } catch (cause) {
       throw unreadable(index, `at offset ${start} of ${segment.path}`, cause)
     }
-    const entries: Run['entries'][number][] = []
+    const spans: [start: number, end: number][] = []
     let at = 0
     for (let found = readFrame(buffer, at); found !== undefined; found = readFrame(buffer, at)) {
-      entries.push({ text: recordText(buffer, at, found.end), leafHash: recordLeaf(buffer, at, found.end) })
+      spans.push([at, found.end])
       at = found.end
     }
-    if (entries.length === 0) throw unreadable(index, `at offset ${start} of ${segment.path}`)
-    return { first: index, entries }
+    if (spans.length === 0) throw unreadable(index, `at offset ${start} of ${segment.path}`)
+    return {
+      first: index,
+      count: spans.length,
+      at(i) {
+        const [from = 0, to = 0] = spans[i] ?? []
+        return { text: recordText(buffer, from, to), leafHash: recordLeaf(buffer, from, to) }
+      },
+    }
   }
 
   async function runOfTile(index: number): Promise<Run> {
     const n = Math.floor(index / tileWidth)
-    const bundle = await files.read({ level: 'entries', n, width: tileWidth })
     const hashes = await files.read({ level: 0, n, width: tileWidth })
+    const bundle = await files.read({ level: 'entries', n, width: tileWidth })
+    const skipped = index % tileWidth
+    let entries: readonly Buffer[]
     try {
-      const entries = parseBundle(bundle ?? Buffer.of(), tileWidth).map((bytes, i) => {
+      entries = parseBundle(bundle ?? Buffer.of(), tileWidth)
+    } catch (cause) {
+      throw unreadable(index, `in entry bundle ${n}`, cause)
+    }
+    return {
+      first: index,
+      count: tileWidth - skipped,
+      at(i) {
+        const place = skipped + i
+        const bytes = entries[place] ?? Buffer.of()
         const hash = Buffer.from(leafHash(bytes)).toString('hex')
         // The tree was built over what was written; what is read may be something else.
-        if (hashes?.toString('hex', i * hashBytes, (i + 1) * hashBytes) !== hash) {
-          throw unreadable(n * tileWidth + i, `in entry bundle ${n}`)
+        if (hashes?.toString('hex', place * hashBytes, (place + 1) * hashBytes) !== hash) {
+          throw unreadable(index + i, `in entry bundle ${n}`)
         }
         return { text: bytes.toString('utf8'), leafHash: hash }
-      })
-      return { first: index, entries: entries.slice(index % tileWidth) }
-    } catch (cause) {
-      throw cause instanceof BrokerFault ? cause : unreadable(index, `in entry bundle ${n}`, cause)
+      },
     }
   }
 
   return {
     async *read(from) {
       for (let index = from; index < size(); ) {
-        for (const entry of (await runFrom(index, chunkBytes)).entries) {
-          yield parse(index, entry)
-          index++
-        }
+        const run = await runFrom(index, chunkBytes)
+        for (let i = 0; i < run.count; i++) yield parse(index++, run.at(i))
+      }
+    },
+    async *pick(indexes) {
+      let run: Run | undefined
+      for (const index of indexes) {
+        if (run === undefined || index < run.first || index >= run.first + run.count)
+          run = await runFrom(index, pickBytes)
+        yield parse(index, run.at(index - run.first))
       }
     },
     async get(index) {
       if (!Number.isSafeInteger(index) || index < 0 || index >= size()) return undefined
-      const [entry] = (await runFrom(index, maxRecordBytes)).entries
-      if (entry === undefined) throw unreadable(index, 'it is not there')
-      return parse(index, entry)
+      return parse(index, (await runFrom(index, maxRecordBytes)).at(0))
     },
     async forget(segment) {
       const file = open.get(segment)
@@ -118,7 +142,7 @@ export function createReader(disk: Disk, files: TileFiles, segments: readonly Se
   }
 }
 
-function parse(index: number, { text, leafHash: hash }: Run['entries'][number]): StoredEntry {
+function parse(index: number, { text, leafHash: hash }: ReturnType<Run['at']>): StoredEntry {
   try {
     return { index, leafHash: hash, entry: entrySchema.parse(JSON.parse(text)) }
   } catch {

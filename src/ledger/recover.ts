@@ -43,20 +43,20 @@ const refusal = (message: string, cause?: unknown): BrokerFault =>
 
 /**
  * The checkpoint last signed in this folder, with the note it came in.
- * @throws BrokerFault `ledger_unavailable` when it is not signed by `key`.
+ * @throws BrokerFault `ledger_unavailable` when it is signed by none of the keys.
  */
 export async function readCheckpoint(
   disk: Disk,
-  dir: string,
-  key: VerifierKey,
+  path: string,
+  keys: readonly VerifierKey[],
 ): Promise<{ readonly checkpoint: Checkpoint; readonly note: string } | undefined> {
-  const path = checkpointPath(dir)
   const bytes = await readSmallFile(disk, path, maxCheckpointBytes)
   if (bytes === undefined) return undefined
   try {
-    return { checkpoint: openCheckpoint(bytes, key), note: bytes.toString('utf8') }
+    return { checkpoint: openCheckpoint(bytes, ...keys), note: bytes.toString('utf8') }
   } catch (cause) {
-    throw refusal(`${path} is not a checkpoint signed by ${key.vkey}: ${messageOf(cause)}`, cause)
+    const wanted = keys.map(({ vkey }) => vkey).join(' or ')
+    throw refusal(`${path} is not a checkpoint signed by ${wanted}: ${messageOf(cause)}`, cause)
   }
 }
 

@@ -117,6 +117,13 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   severity: 'kept',
   setting: 'setting',
   bytes: 'kept',
+  // Public keys and the name of the log, which the manifest shows as well.
+  new_key: 'kept',
+  statement: 'kept',
+  from: 'kept',
+  to: 'kept',
+  bundles: 'kept',
+  destination: 'text',
 }
 
 /** What becomes of a field of entries of that kind; `undefined` when nothing says so. */

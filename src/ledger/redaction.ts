@@ -1,5 +1,5 @@
 import type { Checkpoint } from './checkpoint.ts'
-import { decodeBase64, NoteError, openNote, type SigningKey, signersOf, signNote, type VerifierKey } from './note.ts'
+import { decodeBase64, NoteError, openNote, type SigningKey, signNote, splitNote, type VerifierKey } from './note.ts'
 
 /**
  * What stands in the file `manifest` of a redacted copy, in place of a checkpoint. As a `Checkpoint` it is the head of the copy: the
@@ -59,7 +59,7 @@ export function openManifest(note: string | Uint8Array, keys: readonly VerifierK
 }
 
 /** Reads a manifest without looking at its signature: what it says is then anybody's claim. @throws NoteError */
-export const readManifest = (note: string | Uint8Array): Manifest => parseManifest(signersOf(note).text)
+export const readManifest = (note: string | Uint8Array): Manifest => parseManifest(splitNote(note).text)
 
 /** Strict: what it accepts, `formatManifest` writes back byte for byte. Attacker-controlled input. */
 function parseManifest(text: string): Manifest {

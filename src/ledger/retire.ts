@@ -29,14 +29,14 @@ export function createRetirement(options: {
   const { disk, dir, files, segments, onRetired, onError } = options
   /** Full tiles over entries before this one are durable. */
   let syncedTo = (segments[0]?.first ?? 0) - ((segments[0]?.first ?? 0) % tileWidth)
+  let signedSize = 0
   let working: Promise<void> | undefined
   let failed = false
 
-  async function retire(signedSize: number): Promise<void> {
-    const whole = signedSize - (signedSize % tileWidth)
+  async function retire(): Promise<void> {
     for (;;) {
       const [segment, next] = segments
-      if (segment === undefined || next === undefined || next.first > whole) return
+      if (segment === undefined || next === undefined || next.first > signedSize - (signedSize % tileWidth)) return
       const end = Math.ceil(next.first / tileWidth) * tileWidth
       await compare(segment)
       await files.sync(fullTiles(syncedTo, end))
@@ -80,9 +80,10 @@ export function createRetirement(options: {
   }
 
   return {
-    start(signedSize) {
+    start(size) {
+      signedSize = size
       if (failed || working !== undefined) return
-      working = retire(signedSize)
+      working = retire()
         .catch((cause: unknown) => {
           failed = true
           onError(cause)

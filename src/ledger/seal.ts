@@ -63,12 +63,17 @@ export function createSealer(key: Uint8Array, older: readonly Uint8Array[] = [])
 }
 
 /**
- * The sealing key in `file` (64 hexadecimal digits), made first when there is none.
+ * The sealing key (64 hexadecimal digits): `given` where the caller has it, else what is in `file`, made first when there is none.
  * @throws BrokerFault `ledger_unavailable` when others can read the file or it holds no key.
  */
-export async function openSealKey(file: string): Promise<Uint8Array> {
-  const text = await readPrivateFile(file, () => `${randomBytes(keyBytes).toString('hex')}\n`)
-  if (!/^[0-9a-f]{64}\n?$/.test(text)) throw new BrokerFault('ledger_unavailable', `${file} holds no sealing key`)
+export async function openSealKey(file: string, given?: string): Promise<Uint8Array> {
+  const text = given ?? (await readPrivateFile(file, () => `${randomBytes(keyBytes).toString('hex')}\n`))
+  if (!/^[0-9a-f]{64}\n?$/.test(text)) {
+    throw new BrokerFault(
+      'ledger_unavailable',
+      `${given === undefined ? file : 'the environment'} holds no sealing key`,
+    )
+  }
   return Buffer.from(text.trim(), 'hex')
 }
 

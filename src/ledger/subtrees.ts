@@ -1,5 +1,5 @@
 import { emptyRoot, nodeHash } from './merkle.ts'
-import { hashBytes, type TileId, tileWidth, widthAt } from './tile.ts'
+import { hashBytes, type TileId, tilePath, tileWidth, widthAt } from './tile.ts'
 
 /** Bytes of a tile of hashes, `width * 32` of them. Where they come from, and whether they can be trusted, is the reader's affair. */
 export type ReadTile = (id: TileId & { readonly level: number }) => Promise<Uint8Array>
@@ -17,15 +17,30 @@ export interface Subtrees {
   peaks(size: number): Promise<readonly Uint8Array[]>
 }
 
-/** Each tile is read at most once. */
+/** A tile that is not as many hashes as its place in the log asks for. */
+export class TileError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'TileError'
+  }
+}
+
+/** Each tile is read at most once. `root` rejects with a `TileError` for one that has a wrong length. */
 export function createSubtrees(size: number, readTile: ReadTile): Subtrees {
   const tiles = new Map<string, Promise<Uint8Array>>()
+
+  async function readWhole(id: TileId & { readonly level: number }): Promise<Uint8Array> {
+    const bytes = await readTile(id)
+    // Attacker-controlled where the log is another's: hashing a short tile would take zeros for its end.
+    if (bytes.length === id.width * hashBytes) return bytes
+    throw new TileError(`${tilePath(id)} has ${bytes.length} bytes and not ${id.width * hashBytes}`)
+  }
 
   function tile(level: number, n: number): Promise<Uint8Array> {
     const key = `${level}/${n}`
     const known = tiles.get(key)
     if (known !== undefined) return known
-    const reading = readTile({ level, n, width: widthAt(size, level, n) })
+    const reading = readWhole({ level, n, width: widthAt(size, level, n) })
     tiles.set(key, reading)
     return reading
   }

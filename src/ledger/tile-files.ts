@@ -21,7 +21,8 @@ export interface TileFiles {
   remove(ids: Iterable<TileId>): Promise<void>
 }
 
-export function createTileFiles(disk: Disk, dir: string): TileFiles {
+/** Full entry bundles that are no longer in `dir` are looked up in `archive`. */
+export function createTileFiles(disk: Disk, dir: string, archive?: string): TileFiles {
   const folders = new Set<string>()
   const place = (id: TileId): string => join(dir, tilePath(id))
 
@@ -34,8 +35,12 @@ export function createTileFiles(disk: Disk, dir: string): TileFiles {
     await closingAfter(file, () => writeAll(file, bytes, 0))
   }
 
-  const read = (id: TileId): Promise<Buffer | undefined> =>
-    readSmallFile(disk, place(id), id.level === 'entries' ? maxBundleBytes : tileWidth * hashBytes)
+  async function read(id: TileId): Promise<Buffer | undefined> {
+    const isBundle = id.level === 'entries'
+    const bytes = await readSmallFile(disk, place(id), isBundle ? maxBundleBytes : tileWidth * hashBytes)
+    if (bytes !== undefined || archive === undefined || !isBundle || id.width < tileWidth) return bytes
+    return readSmallFile(disk, join(archive, tilePath(id)), maxBundleBytes)
+  }
 
   async function partialWidths({ level, n }: TileId): Promise<readonly number[]> {
     const names = await disk.readdir(dirname(place({ level, n, width: 1 }))).catch((error: unknown) => {

@@ -9,11 +9,12 @@ import { measureBroker, measureGrants, measureReloads } from './broker.ts'
 import { type IssuanceCell, measureIssuance } from './issuance.ts'
 import { measureLedger } from './ledger.ts'
 import { measurePolicy } from './policy.ts'
+import { measureProofs } from './prove.ts'
 import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
 import { type BenchVault, startVault } from './vault.ts'
 import { createIssuer, type EngineName, engines } from './world.ts'
 
-const parts = ['policy', 'ledger', 'broker', 'reload', 'grants', 'issuance'] as const
+const parts = ['policy', 'ledger', 'prove', 'broker', 'reload', 'grants', 'issuance'] as const
 type Part = (typeof parts)[number]
 
 const usage = `usage: npm run bench -- [--quick] [--only PART]… [--engine NAME]… [--at NUMBER]… [--profile DIR]
@@ -27,8 +28,26 @@ Prints each promise with its target and what was measured, and writes docs/bench
   --profile DIR    the brokers write CPU profiles there; nothing written
 `
 
-const full = { rounds: 8, sliceMs: 1_500, warmMs: 4_000, starts: 7, refusalRounds: 8, ledgerRuns: 5, ledgerMs: 2_000 }
-const quick = { rounds: 3, sliceMs: 500, warmMs: 1_000, starts: 3, refusalRounds: 3, ledgerRuns: 3, ledgerMs: 1_000 }
+const full = {
+  rounds: 8,
+  sliceMs: 1_500,
+  warmMs: 4_000,
+  starts: 7,
+  refusalRounds: 8,
+  ledgerRuns: 5,
+  ledgerMs: 2_000,
+  provenEntries: 1_000_000,
+}
+const quick = {
+  rounds: 3,
+  sliceMs: 500,
+  warmMs: 1_000,
+  starts: 3,
+  refusalRounds: 3,
+  ledgerRuns: 3,
+  ledgerMs: 1_000,
+  provenEntries: 100_000,
+}
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -99,6 +118,10 @@ async function measure(
   if (wanted('ledger')) {
     say('ledger: durable appends')
     done({ ledger: await measureLedger(plan.ledgerRuns, plan.ledgerMs) })
+  }
+  if (wanted('prove')) {
+    say(`ledger: proofs over ${plan.provenEntries.toLocaleString('en-US')} entries`)
+    done({ prove: await measureProofs(plan.provenEntries, 1000) })
   }
   if (wanted('broker')) {
     say('serve: start, memory, refusals')

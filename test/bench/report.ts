@@ -2,6 +2,7 @@ import type { BrokerFigures } from './broker.ts'
 import { type IssuanceCell, variants } from './issuance.ts'
 import type { LedgerFigures } from './ledger.ts'
 import type { PolicyFigures } from './policy.ts'
+import type { ProveFigures } from './prove.ts'
 import type { ReloadFigures } from './reload.ts'
 import type { EngineName } from './world.ts'
 
@@ -20,6 +21,7 @@ export interface Measured {
   readonly policy?: { readonly few: PolicyFigures; readonly many: PolicyFigures }
   readonly reload?: ReloadFigures
   readonly ledger?: LedgerFigures
+  readonly prove?: ProveFigures
   readonly grants?: { readonly readyMs: number; readonly rssMb: number }
 }
 
@@ -43,7 +45,7 @@ const atLeast = (what: string, target: number, value: number, digits = 2): Row =
 const grouped = (value: number): string => value.toLocaleString('en-US')
 
 /** Every promise that the run could look at, in the order of the documentation. */
-export function rowsOf({ issuance = [], broker, policy, reload, ledger, grants }: Measured): readonly Row[] {
+export function rowsOf({ issuance = [], broker, policy, reload, ledger, prove, grants }: Measured): readonly Row[] {
   const rows: Row[] = issuance.flatMap(issuanceRows)
   if (broker !== undefined) {
     const { refusals, readyMs, idleMb } = broker
@@ -65,6 +67,10 @@ export function rowsOf({ issuance = [], broker, policy, reload, ledger, grants }
   }
   if (ledger !== undefined)
     rows.push(atLeast('durable ledger entries a second, 64 at once', 20_000, ledger.perSecond, 0))
+  if (prove !== undefined) {
+    const what = `entry by index proved and verified from a folder of ${grouped(prove.entries)}, p50`
+    rows.push(atMost(what, 5, prove.p50Ms, ' ms'))
+  }
   return rows
 }
 
@@ -110,11 +116,18 @@ export const issuanceTable = (cells: readonly IssuanceCell[]): string =>
   )
 
 /** What has no target and explains the figures that have. */
-export function otherLines({ broker, policy, reload, ledger, grants }: Measured): readonly string[] {
+export function otherLines({ broker, policy, reload, ledger, prove, grants }: Measured): readonly string[] {
   const lines: string[] = []
   if (ledger !== undefined) {
     lines.push(`write and fdatasync of 800 bytes on this disk, none of our code: ${ledger.syncMs.toFixed(2)} ms p50`)
     lines.push(`ledger append, 64 at once: p99 ${ledger.p99Ms.toFixed(1)} ms`)
+  }
+  if (prove !== undefined) {
+    const { entries, p99Ms, receiptP50Ms, oldestGrantSeconds } = prove
+    lines.push(
+      `proofs over ${grouped(entries)} entries: p99 ${p99Ms.toFixed(1)} ms; the receipt alone, from the ledger that is being ` +
+        `written, ${receiptP50Ms.toFixed(2)} ms p50; the oldest grant found in ${oldestGrantSeconds.toFixed(1)} s`,
+    )
   }
   if (broker !== undefined) {
     const { known, stranger } = broker.refusals

@@ -14,6 +14,9 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 const path = join(folder, 'writ.yaml')
 const vault = 'vault: { address: "https://vault:8200", auth: { method: approle, roleIdFile: r, secretIdFile: s } }\n'
 
+/** A verifier key of a witness, from the tests of transparency-dev/formats (note/note_cosigv1_test.go). */
+const witness = 'remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2'
+
 function load(text: string, env: Record<string, string> = {}) {
   writeFileSync(path, text)
   return loadConfig({ file: path, environment: readEnvironment(env), workingDirectory: elsewhere })
@@ -50,8 +53,16 @@ describe('a configuration', () => {
         kind: 'file',
         dir: join(folder, 'data/ledger'),
         origin: '127.0.0.1:8787/ledger',
+        key: undefined,
         keyFile: join(folder, 'data/ledger.key'),
+        sealKey: undefined,
+        previousKeyFile: undefined,
+        anchor: undefined,
+        archive: undefined,
         public: false,
+        witnesses: [],
+        quorum: 0,
+        witnessTimeoutMs: 1000,
       },
       state: { kind: 'memory' },
       limits: { concurrency: 256, requestTimeoutMs: 30_000, drainTimeoutMs: 8_000 },
@@ -203,6 +214,47 @@ log: { level: loud }
   )
 })
 
+describe('witnesses', () => {
+  const witnesses = (...lines: string[]): string =>
+    `${vault}ledger:\n  witnesses:\n${lines.map((line) => `    - ${line}\n`).join('')}`
+
+  it('are named by URL and verifier key, which may stand in a file of its own', () => {
+    writeFileSync(join(folder, 'w.vkey'), `${witness}\n`)
+    const { ledger } = loaded(
+      `${witnesses(`{ name: first, url: https://w.example/, vkey: ${witness} }`, '{ url: https://v, vkeyFile: w.vkey }')}  quorum: 2\n`,
+    )
+    expect(ledger).toMatchObject({ quorum: 2, witnessTimeoutMs: 1000 })
+    expect(ledger.witnesses).toEqual([
+      { name: 'first', url: 'https://w.example', vkey: witness },
+      { name: 'remora.n621.de', url: 'https://v', vkey: witness },
+    ])
+  })
+
+  const aLogsKey = 'writ.test/ledger+c8f38602+AUdEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'
+  it.each([
+    [[`{ url: https://w, vkey: ${aLogsKey} }`], '4:31 ledger.witnesses.0.vkey: the verifier key of a witness'],
+    [
+      [`{ url: https://w, vkey: ${witness} }`, '{ url: https://w }'],
+      '5:7 ledger.witnesses.1: one of vkey and vkeyFile',
+    ],
+    [[`{ url: https://w, vkey: ${witness}, vkeyFile: x }`], '4:7 ledger.witnesses.0: one of vkey and vkeyFile'],
+    [[`{ url: https://w, vkeyFile: absent }`], '4:7 ledger.witnesses.0.vkeyFile: it holds no verifier key'],
+    [[`{ url: ftp://w, vkey: ${witness} }`], '4:14 ledger.witnesses.0.url: an http'],
+    [[`{ url: https://w, vkey: ${witness}, vkei: x }`], 'unknown key ledger.witnesses.0.vkei'],
+  ])('%j is refused where it stands', (lines, problem) => {
+    expect(problems(witnesses(...lines))).toEqual([expect.stringContaining(problem)])
+  })
+
+  it('must be as many as the quorum', () => {
+    expect(problems(`${vault}ledger: { quorum: 1 }`)).toEqual([
+      '2:19 ledger.quorum: greater than the number of witnesses',
+    ])
+    expect(problems(vault, { WRIT_LEDGER_WITNESSES: '{}' })).toEqual([
+      'WRIT_LEDGER_WITNESSES ledger.witnesses: not a list in JSON',
+    ])
+  })
+})
+
 describe('variables', () => {
   /** A text that is valid for the setting and is not its default, and what becomes of it. */
   function example(setting: Setting): { text: string; value: unknown } {
@@ -213,6 +265,11 @@ describe('variables', () => {
       'ledger.kind': { text: 'file', value: 'file' },
       'state.kind': { text: 'memory', value: 'memory' },
       'log.level': { text: 'error', value: 'error' },
+      'ledger.witnesses': {
+        text: JSON.stringify([{ name: 'w', url: 'https://w/', vkey: witness }]),
+        value: [{ name: 'w', url: 'https://w', vkey: witness }],
+      },
+      'ledger.quorum': { text: '1', value: 1 },
     }
     const name = setting.path.join('.')
     if (known[name] !== undefined) return known[name]
@@ -241,7 +298,9 @@ describe('variables', () => {
         ? 'vault: { address: "https://vault:8200", auth: { method: token, tokenFile: a } }\n'
         : setting.path.includes('tls')
           ? `${vault}listen: { tls: { cert: c, key: k } }\n`
-          : vault
+          : setting.path.includes('quorum')
+            ? `${vault}ledger: { witnesses: [{ url: https://w, vkey: ${witness} }] }\n`
+            : vault
       const before = loaded(file)
       const after = loaded(file, { [setting.variable]: text })
       const path = target(setting)

@@ -2,11 +2,15 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BrokerFault } from '../../src/base/errors.ts'
 import type { TaskId } from '../../src/base/ids.ts'
+import { silentLog } from '../../src/base/log.ts'
 import { AmbiguousMint, VaultFault } from '../../src/engines/faults.ts'
+import { about } from '../../src/grants/end.ts'
+import { createOpenEntries } from '../../src/grants/open-entries.ts'
 import { replay } from '../../src/grants/replay.ts'
 import type { Task, Tasks } from '../../src/grants/tasks.ts'
 import type { Entry } from '../../src/ledger/entry.ts'
 import type { FileLedger } from '../../src/ledger/file.ts'
+import { createRestart } from '../../src/ledger/restart.ts'
 import { type FakeClock, fakeClock } from '../support/clock.ts'
 import { by, grantsStage } from '../support/grants.ts'
 import { collect, openTestLedger, withFolder } from '../support/ledger.ts'
@@ -256,10 +260,11 @@ describe('ending a grant', () => {
     expect(stage.script.leases.size).toBe(0)
   })
 
-  test('replaying the ledger gives what memory held, whatever happened', async () => {
-    const steps = fc.array(fc.constantFrom('issue', 'issue', 'end', 'task', 'endTask', 'refuse', 'lose', 'wait'), {
-      maxLength: 25,
-    })
+  test('replaying the ledger gives what memory held, whatever happened, also from any restart point', async () => {
+    const steps = fc.array(
+      fc.constantFrom('issue', 'issue', 'end', 'renew', 'task', 'endTask', 'refuse', 'lose', 'wait', 'hours', 'save'),
+      { maxLength: 25 },
+    )
     await fc.assert(
       fc.asyncProperty(steps, (script) =>
         withFolder(async (dir) => {
@@ -268,24 +273,25 @@ describe('ending a grant', () => {
           const live = grantsStage(book, time)
           const ids: string[] = []
           const tasks: TaskId[] = []
-          for (const step of script) await play(step, live, time, ids, tasks)
-          const again = grantsStage(book, time)
-          await replay({
-            ledger: book,
-            registry: again.registry,
-            tasks: again.tasks,
-            approvals: again.approvals,
-            clock: time,
-          })
-          for (const id of ids) expect(await again.registry.get(id)).toEqual(await live.registry.get(id))
-          for (const id of tasks) expect(await again.tasks.get(id)).toEqual(await live.tasks.get(id))
-          expect(await again.registry.counters('checkout', 'read-orders')).toEqual(
-            await live.registry.counters('checkout', 'read-orders'),
-          )
+          const open = createOpenEntries({ usedUntilMs: () => undefined, now: time.now })
+          book.subscribe(open.see)
+          const restart = createRestart({ dir, ledger: book, key: new Uint8Array(32), log: silentLog })
+          for (const step of script) {
+            if (step === 'save') await restart.follow(open.list).stop()
+            else await play(step, live, time, ids, tasks)
+          }
+          for (const entries of [book.read(0), restart.entries()]) {
+            const again = grantsStage(book, time)
+            await replay({ ...again, entries, clock: time })
+            for (const id of ids) expect(await again.registry.get(id)).toEqual(await live.registry.get(id))
+            for (const id of tasks) expect(await again.tasks.get(id)).toEqual(await live.tasks.get(id))
+            const counted = await live.registry.counters('checkout', 'read-orders')
+            expect(await again.registry.counters('checkout', 'read-orders')).toEqual(counted)
+          }
           await book.close()
         }),
       ),
-      { numRuns: 25 },
+      { numRuns: 60 },
     )
   })
 })
@@ -319,6 +325,16 @@ async function play(
       if (grant?.status === 'active') await live.ender.end(grant, { cause: 'revoked', by })
       return
     }
+    case 'renew': {
+      const grant = await live.registry.get(ids.at(-1) ?? '')
+      if (grant?.status !== 'active') return
+      const expires = new Date(clock.now() + 900_000).toISOString()
+      await live.registry.record(grant, { ...about(grant), ...by, kind: 'grant.renewed', expires, ceilings: [] })
+      return
+    }
+    case 'hours':
+      await clock.advance(2 * 3600_000)
+      return
     case 'task': {
       const about = {
         workload: 'checkout',

@@ -75,7 +75,7 @@ describe('one caller races another on the same grant', () => {
     const stored = await collect(ledger.read(0))
     expect(stored.flatMap(({ entry }) => meaning.next(entry))).toEqual([])
     const again = grantsStage(ledger, clock)
-    await replay({ ledger, registry: again.registry, tasks: again.tasks, approvals: again.approvals, clock })
+    await replay({ ...again, entries: ledger.read(0), clock })
   }
 
   test('a renewal that comes back after the grant was handed back is not recorded, so the next start succeeds', async () => {

@@ -1,8 +1,8 @@
 import { messageOf } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
 import { type DevStack, startDevStack } from '../../dev/stack.ts'
-import { verifyLedger } from '../../ledger/check.ts'
 import { type Command, exit, type Io, writeJson } from '../command.ts'
+import { proof } from '../demo/proof.ts'
 import { type Scene, type Seen, story } from '../demo/story.ts'
 import { startDevBroker } from '../dev-broker.ts'
 import { explainStart, policiesFolder, refuseProduction, vaultChoice } from '../dev-options.ts'
@@ -14,7 +14,7 @@ const usage = `
 usage: writ demo [options]
 
 Runs the whole story once and exits: a service fetches a real PostgreSQL user, an agent is refused and then works within a
-task, an owner approves, a switch is pulled, and the record is verified offline. Everything listens on 127.0.0.1 and is
+task, an owner approves, a switch is pulled, the record is verified offline, and a tampered copy of it is caught. Everything listens on 127.0.0.1 and is
 gone afterwards.
 
   --vault KIND     embedded (default), bao, or the URL of a running Vault (with VAULT_TOKEN); as for writ dev
@@ -71,22 +71,9 @@ async function tellAll(stack: DevStack, policiesDir: string, tell: ReturnType<ty
   } finally {
     await broker.close()
   }
-  return (await play(proof(broker.ledger), tell)) && passed
+  for (const scene of proof(broker.ledger)) passed = (await play(scene, tell)) && passed
+  return passed
 }
-
-/** The broker is gone by now: what is verified is a folder, with one public key. */
-const proof = ({ dir, vkey }: { dir: string; vkey: string }): Scene => ({
-  step: 'ledger_verified',
-  title: 'The record is verified offline, with nothing but the folder and a public key',
-  async show() {
-    const { ok, entries, signed, unsigned, problems } = await verifyLedger({ dir, vkey })
-    const whole = ok && unsigned === 0 && signed?.size === entries
-    const words = whole
-      ? `${entries} entries, root ${signed.root.slice(0, 16)}…, signed by ${vkey.split('+')[0]}`
-      : `${problems[0]?.message}`
-    return { ok: whole, words, facts: { entries, root: signed?.root, vkey } }
-  },
-})
 
 async function play(scene: Scene, tell: ReturnType<typeof teller>): Promise<boolean> {
   const seen = await scene.show().catch((error: unknown): Seen => ({ ok: false, words: messageOf(error) }))

@@ -63,7 +63,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   const [dir] = positionals
   if (dir !== undefined && values.url !== undefined) throw new UsageError('DIR and --url contradict each other')
   const source = dir === undefined ? brokerSource(connect(values, io), filter) : await folderSource(dir, filter)
-  const show = (shown: Shown): void => (values.json ? writeJson(io, shown) : io.stdout(lineOf(shown)))
+  const show = (shown: Shown): void => (values.json ? writeJson(io, shown) : io.stdout(entryLine(shown)))
   for (const shown of await newest(source, Number(values.lines ?? 10))) show(shown)
   if (values.follow) await follow(source, show, io)
   return exit.done
@@ -128,7 +128,7 @@ function brokerSource(client: BrokerClient, filter: Readonly<Record<string, stri
 }
 
 /** One line: index, time, kind, then who and what. Everything in it is text of others. */
-function lineOf({ index, entry }: Shown): string {
+export function entryLine({ index, entry }: Pick<Shown, 'index' | 'entry'>): string {
   const text = (name: string): string => (typeof entry[name] === 'string' ? entry[name] : '')
   const rest = ['workload', 'purpose', 'credential', 'grant', 'task', 'code', 'cause', 'outcome', 'finding', 'setting']
     .filter((name) => text(name) !== '')

@@ -4,7 +4,9 @@ import { NoteError, parseSkey } from '../../ledger/note.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { parseOptions } from '../options.ts'
 import { printable } from '../terminal.ts'
+import { ledgerCheckReceiptCommand } from './ledger-check-receipt.ts'
 import { ledgerExportCommand } from './ledger-export.ts'
+import { ledgerProveCommand } from './ledger-prove.ts'
 import { ledgerRedactCommand } from './ledger-redact.ts'
 import { ledgerTailCommand } from './ledger-tail.ts'
 import { ledgerVerifyCommand } from './ledger-verify.ts'
@@ -50,7 +52,15 @@ async function makeKey(origin: string, file: string): Promise<boolean> {
   }
 }
 
-const subcommands = [ledgerVerifyCommand, ledgerTailCommand, keygen, ledgerExportCommand, ledgerRedactCommand] as const
+const subcommands = [
+  ledgerVerifyCommand,
+  ledgerProveCommand,
+  ledgerCheckReceiptCommand,
+  ledgerTailCommand,
+  ledgerExportCommand,
+  ledgerRedactCommand,
+  keygen,
+] as const
 
 /** `writ ledger`: read and verify the record. */
 export const ledgerCommand: Command = {
@@ -59,7 +69,7 @@ export const ledgerCommand: Command = {
   usage: `
 usage: writ ledger COMMAND
 
-${subcommands.map(({ name, summary }) => `  ${name.padEnd(8)}${summary}`).join('\n')}
+${subcommands.map(({ name, summary }) => `  ${name.padEnd(15)}${summary}`).join('\n')}
 
 \`writ ledger COMMAND --help\` explains each.
 `,

@@ -11,8 +11,7 @@ const soonMs = 14 * 86_400_000
 export function checkFiles(config: Config, nowMs: number): Finding[] {
   return [
     ...ledgerFolder(config.ledger.dir),
-    keyFile('ledger key', config.ledger.keyFile),
-    keyFile('seal key', join(dirname(config.ledger.keyFile), 'seal.key')),
+    ...ledgerKeys(config.ledger),
     ...loginFiles(config),
     ...(config.vault.caFile === undefined ? [] : [readable('vault authorities', config.vault.caFile)]),
     ...(config.listen.tls === undefined ? [] : certificate(config.listen.tls, nowMs)),
@@ -41,6 +40,16 @@ function ledgerFolder(dir: string): Finding[] {
 
 function nearestExisting(path: string): string {
   return existsSync(path) || dirname(path) === path ? path : nearestExisting(dirname(path))
+}
+
+function ledgerKeys({ key, keyFile: file, sealKey, previousKeyFile }: Config['ledger']): Finding[] {
+  return [
+    key === undefined ? keyFile('ledger key', file) : good('ledger key', 'it comes from WRIT_LEDGER_KEY'),
+    sealKey === undefined
+      ? keyFile('seal key', join(dirname(file), 'seal.key'))
+      : good('seal key', 'it comes from WRIT_SEAL_KEY'),
+    ...(previousKeyFile === undefined ? [] : [keyFile('previous ledger key', previousKeyFile)]),
+  ]
 }
 
 /** A key that only its owner may read; one that is absent is made at the first start. */

@@ -130,6 +130,8 @@ export function ocsfDetailsOf(entry: Entry): OcsfDetails {
         status_detail: entry.detail,
       }
     case 'config.ledger_repaired':
+    case 'config.key_rotated':
+    case 'config.archived':
       return { ...managed(entry, [3, 'Update'], thing('ledger', 'ledger')), ...success }
   }
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type Checkpoint, parseCheckpoint } from '../checkpoint.ts'
 import { nodeDisk, readSmallFile } from '../disk.ts'
-import { NoteError, openNote, signersOf, type VerifierKey } from '../note.ts'
+import { NoteError, openNote, splitNote, type VerifierKey } from '../note.ts'
 import { type Manifest, manifestName, maxManifestBytes, openManifest, readManifest } from '../redaction.ts'
 import { isLogUrl, logAtUrl, logInFolder } from './log-files.ts'
 import { type LogEntry, openProvedLog } from './proved-log.ts'
@@ -41,7 +41,7 @@ export async function openExportSource(
     if (manifest !== undefined) return manifest
     const note = await files.checkpoint()
     if (note === undefined) throw new NoteError('there is no checkpoint')
-    return keys === undefined ? parseCheckpoint(signersOf(note).text) : signedCheckpoint(note, keys)
+    return keys === undefined ? parseCheckpoint(splitNote(note).text) : signedCheckpoint(note, keys)
   }
 
   const log = await openProvedLog(files, readHead)

@@ -1,0 +1,97 @@
+import type { Entry } from '../ledger/entry.ts'
+import type { StoredEntry } from '../ledger/ledger.ts'
+import { keepEndedMs } from './registry.ts'
+
+/**
+ * Follows the ledger and knows which of its entries still matter: those of grants, tasks and approvals that are open or have only
+ * just ended, and those that tell of a token's use while some clock accepts the token. A restart reads these and no others.
+ * It is derived from the entries alone, so it can be made again from them at any time.
+ */
+export interface OpenEntries {
+  /** Must be shown every entry, in order, from an empty ledger or from where `list` was taken on. */
+  see(stored: StoredEntry): void
+  /** Indexes that still matter, ascending; one that matters twice is there twice. */
+  list(): Float64Array
+}
+
+/** Ended things whose entries are kept at most; beyond it the oldest are left to the ledger, however young they are. */
+const mostEnded = 20_000
+
+interface Thing {
+  readonly indexes: number[]
+  /** Whether the last of them is a renewal, which the next one replaces. */
+  renewed: boolean
+}
+
+export function createOpenEntries(options: {
+  /** Until when (ms since the epoch) the token use in an entry must be remembered. */
+  readonly usedUntilMs: (entry: Entry) => number | undefined
+  readonly now: () => number
+}): OpenEntries {
+  const open = new Map<string, Thing>()
+  // In the order in which they ended, so that the first ones go first.
+  const ended: { readonly atMs: number; readonly indexes: readonly number[] }[] = []
+  let uses: { readonly untilMs: number; readonly index: number }[] = []
+  let usesAtLastLook = 0
+
+  function follow(id: string, entry: Entry, index: number): void {
+    const thing = open.get(id) ?? { indexes: [], renewed: false }
+    if (thing.renewed && entry.kind === 'grant.renewed') thing.indexes.pop()
+    thing.indexes.push(index)
+    thing.renewed = entry.kind === 'grant.renewed'
+    if (!ends(entry)) {
+      open.set(id, thing)
+      return
+    }
+    open.delete(id)
+    ended.push({ atMs: Date.parse(entry.time), indexes: thing.indexes })
+    if (ended.length > 2 * mostEnded) ended.splice(0, ended.length - mostEnded)
+  }
+
+  function remember(entry: Entry, index: number): void {
+    const untilMs = options.usedUntilMs(entry)
+    if (untilMs === undefined) return
+    uses.push({ untilMs, index })
+    // Looked through whenever it has doubled, which costs each use a constant share.
+    if (uses.length < 1024 || uses.length < 2 * usesAtLastLook) return
+    const now = options.now()
+    uses = uses.filter((use) => use.untilMs > now)
+    usesAtLastLook = uses.length
+  }
+
+  return {
+    see({ entry, index }) {
+      const id = subjectOf(entry)
+      if (id !== undefined) follow(id, entry, index)
+      remember(entry, index)
+    },
+    list() {
+      const now = options.now()
+      const indexes: number[] = []
+      for (const thing of open.values()) indexes.push(...thing.indexes)
+      for (const thing of ended.slice(-mostEnded)) if (thing.atMs > now - keepEndedMs) indexes.push(...thing.indexes)
+      for (const { untilMs, index } of uses) if (untilMs > now) indexes.push(index)
+      return Float64Array.from(indexes).sort()
+    },
+  }
+}
+
+function subjectOf(entry: Entry): string | undefined {
+  if (entry.kind.startsWith('grant.')) return entry.grant
+  if (entry.kind.startsWith('task.')) return entry.task
+  return entry.kind.startsWith('approval.') ? entry.approval : undefined
+}
+
+function ends({ kind }: Entry): boolean {
+  switch (kind) {
+    case 'grant.failed':
+    case 'grant.ended':
+    case 'task.ended':
+    case 'approval.denied':
+    case 'approval.expired':
+    case 'approval.used':
+      return true
+    default:
+      return false
+  }
+}
