@@ -91,6 +91,12 @@ const sources: readonly Source[] = [
   column('version', 'text'),
   column('engine_server', 'text'),
   column('bytes', 'integer'),
+  column('new_key', 'text'),
+  column('statement', 'text'),
+  column('from', 'integer'),
+  column('to', 'integer'),
+  column('bundles', 'integer'),
+  column('destination', 'text'),
   column('v', 'integer'),
 ]
 
