@@ -178,7 +178,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
 }
 
 async function openLedger(config: Config, clock: Clock, log: Log): Promise<FileLedger> {
-  const { dir, origin, keyFile, previousKeyFile, anchor, archive } = config.ledger
+  const { dir, origin, keyFile, previousKeyFile, anchor, archive, witnesses, quorum, witnessTimeoutMs } = config.ledger
   const key = await openLedgerKey({ text: config.ledger.key?.reveal(), file: keyFile, origin, create: true })
   const previous =
     previousKeyFile === undefined ? undefined : await openLedgerKey({ file: previousKeyFile, origin, create: false })
@@ -189,6 +189,7 @@ async function openLedger(config: Config, clock: Clock, log: Log): Promise<FileL
     ...(previous === undefined ? {} : { previousKey: previous }),
     ...(anchor === undefined ? {} : { anchor }),
     ...(archive === undefined ? {} : { archive }),
+    witnesses: { witnesses, quorum, timeoutMs: witnessTimeoutMs },
     clock,
     log,
   })

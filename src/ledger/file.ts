@@ -4,22 +4,24 @@ import { BrokerFault, messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { type Archived, archiveBundles } from './archive.ts'
 import { canonicalJson } from './canonical.ts'
+import { type CosignedHead, type Cosigner, type CosignerOptions, createCosigner } from './cosigned.ts'
 import { type Disk, makeFolder, nodeDisk, replaceFile } from './disk.ts'
 import type { Actor, EntryBody } from './entry.ts'
 import { createHandover, type Handover } from './handover.ts'
 import type { Appended, Ledger } from './ledger.ts'
 import { createListeners } from './listeners.ts'
 import { takeWriterLock } from './lock.ts'
-import type { SigningKey } from './note.ts'
+import { parseVkey, type SigningKey } from './note.ts'
+import { consistencyProof } from './proof.ts'
 import type { PublishedLog } from './published.ts'
 import { createPublisher } from './publisher.ts'
 import { createReader } from './reader.ts'
 import { frameBytes } from './record.ts'
-import { checkpointPath } from './recover.ts'
+import { checkpointPath, uncosignedPath } from './recover.ts'
 import { createRetirement } from './retire.ts'
 import { type Segment, segmentsFolder } from './segments.ts'
 import { createStamp, unfit } from './stamp.ts'
-import { type Start, startLedger } from './start.ts'
+import { type Start, startLedger, subtreesOf } from './start.ts'
 import { cutTile, type TileId, widthAt } from './tile.ts'
 import { createWriter } from './writer.ts'
 
@@ -51,6 +53,8 @@ export interface FileLedgerOptions {
    * that was put back to an earlier state is refused.
    */
   readonly anchor?: string
+  /** Who cosigns checkpoints, and how many must before one is published. */
+  readonly witnesses?: Pick<CosignerOptions, 'witnesses' | 'quorum' | 'timeoutMs'>
   /** Folder that entry bundles are moved to by `archive`, and read from afterwards. */
   readonly archive?: string
   readonly clock: Clock
@@ -84,8 +88,19 @@ export async function openFileLedger(options: FileLedgerOptions): Promise<FileLe
   const lock = takeWriterLock(dir)
   try {
     const start = await startLedger(disk, options)
+    const rolledBack = Promise.withResolvers<number>()
+    const cosigner = cosignerOf(options, rolledBack.resolve)
+    await cosigner?.askWitnesses({ ...start.newest, entries: start.tiles.size }).catch(async (error: unknown) => {
+      await Promise.allSettled([start.recovered.tail.close(), cosigner.close()])
+      throw error
+    })
     const handover = createHandover(start.newest.note, key, previousKey)
-    const ledger = run(options, disk, start, { signers: handover.signers, release: () => lock.release() })
+    const ledger = run(options, disk, start, {
+      signers: handover.signers,
+      cosigner,
+      rolledBack: rolledBack.promise,
+      release: () => lock.release(),
+    })
     try {
       if (start.recovered.cutBytes > 0) await recordRepair(ledger, start.recovered.cutBytes, options.log)
       await handover.record(ledger)
@@ -106,11 +121,24 @@ async function recordRepair(ledger: Ledger, bytes: number, log: Log): Promise<vo
   await ledger.append({ kind: 'config.ledger_repaired', actor: { type: 'broker', reason: 'recovery' }, bytes })
 }
 
+function cosignerOf(options: FileLedgerOptions, onRolledBack: (size: number) => void): Cosigner | undefined {
+  const { witnesses, key, previousKey, origin, clock, log } = options
+  if (witnesses === undefined || witnesses.witnesses.length === 0) return undefined
+  const keys = [key, ...(previousKey === undefined ? [] : [previousKey])].map(({ vkey }) => parseVkey(vkey))
+  return createCosigner({ ...witnesses, origin, keys, clock, log, onRolledBack })
+}
+
 function run(
   options: FileLedgerOptions,
   disk: Disk,
   start: Start,
-  by: { readonly signers: Handover['signers']; readonly release: () => void },
+  by: {
+    readonly signers: Handover['signers']
+    readonly cosigner: Cosigner | undefined
+    /** Resolves when a witness proves that there were more entries once. */
+    readonly rolledBack: Promise<number>
+    readonly release: () => void
+  },
 ): FileLedger {
   const { dir, key, clock, log, anchor } = options
   const { files, tiles } = start
@@ -138,6 +166,8 @@ function run(
     signers: by.signers,
     newest: start.newest,
     partial: start.partial,
+    ...(by.cosigner === undefined ? {} : { cosign: cosignWith(by.cosigner) }),
+    keep: (note) => replaceFile(disk, uncosignedPath(dir), Buffer.from(note), 0o644),
     async write(note) {
       await replaceFile(disk, checkpointPath(dir), Buffer.from(note), 0o644)
       // After the folder's own: what is elsewhere must never be ahead of what is here.
@@ -168,6 +198,9 @@ function run(
     },
   })
   publisher.schedule()
+  void by.rolledBack.then((size) => {
+    writer.poison(new Error(`a witness shows a checkpoint over ${size} entries: the folder was rolled back`))
+  })
   let closing: Promise<void> | undefined
   let archiving = false
 
@@ -175,7 +208,7 @@ function run(
     await writer.drain()
     await publisher.finish()
     await retirement.settled()
-    await Promise.allSettled([writer.close(), reader.close()])
+    await Promise.allSettled([writer.close(), reader.close(), by.cosigner?.close()])
     by.release()
   }
 
@@ -186,6 +219,13 @@ function run(
       return writer.enqueue(entry, canonicalJson(entry))
     } catch (cause) {
       return Promise.reject(unfit(body.kind, cause))
+    }
+  }
+
+  function cosignWith(cosigner: Cosigner) {
+    return (head: { readonly note: string; readonly size: number }): Promise<CosignedHead> => {
+      const prove = (from: number) => consistencyProof(subtreesOf(files, tiles), from, head.size)
+      return cosigner.cosign({ ...head, entries: tiles.size, prove })
     }
   }
 

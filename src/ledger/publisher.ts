@@ -1,11 +1,15 @@
 import type { Clock, Timer } from '../base/clock.ts'
 import { signCheckpoint } from './checkpoint.ts'
+import type { CosignedHead } from './cosigned.ts'
 import type { SigningKey } from './note.ts'
-import type { TileId } from './tile.ts'
+import { type TileId, tilePath } from './tile.ts'
 import type { TileFiles } from './tile-files.ts'
 import type { GrowingTiles } from './tiles.ts'
 
-/** Writes the tiles of what is durable, then signs the head of the tree and puts it on disk: at most once in each interval, and at the end. */
+/**
+ * Writes the tiles of what is durable, then signs the head of the tree, has it cosigned where there are witnesses, and puts it
+ * on disk: at most once in each interval, and at the end.
+ */
 export interface Publisher {
   /** Says that the tree has grown. */
   schedule(): void
@@ -30,14 +34,23 @@ export function createPublisher(options: {
   readonly newest: { readonly note: string; readonly size: number }
   /** Partial tiles that are on disk. */
   readonly partial: readonly TileId[]
-  /** Must resolve only when the note is durable. */
+  /** Gets the note cosigned, where there are witnesses. What is not `enough` is not published, and asked for again. */
+  readonly cosign?: (head: { readonly note: string; readonly size: number }) => Promise<CosignedHead>
+  /** Makes a note durable that witnesses are about to see. */
+  readonly keep: (note: string) => Promise<void>
+  /** Publishes a note; must resolve only when it is durable. */
   readonly write: (note: string) => Promise<void>
   /** Called after each note with the entries it covers. */
   readonly onPublished: (size: number) => void
   readonly onError: (cause: unknown) => void
 }): Publisher {
-  const { clock, intervalMs, tiles, files, signers, write, onPublished, onError } = options
-  let { newest, partial } = options
+  const { clock, intervalMs, tiles, files, signers, cosign, keep, write, onPublished, onError } = options
+  let { newest } = options
+  /** Partial tiles of the newest note, and of the last one that was signed. */
+  let shown = options.partial
+  let signedPartial = options.partial
+  /** The last note that too few witnesses cosigned. */
+  let uncosigned: { readonly note: string; readonly size: number } | undefined
   let lastAtMs = Number.NEGATIVE_INFINITY
   let timer: Timer | undefined
   let writing: Promise<void> | undefined
@@ -47,7 +60,9 @@ export function createPublisher(options: {
 
   function schedule(): void {
     if (stopped || finishing || timer !== undefined || writing !== undefined || tiles.size === newest.size) return
-    timer = clock.after(Math.max(0, lastAtMs + intervalMs - clock.now()), () => {
+    // Witnesses that did not answer are not asked ten times a second.
+    const pauseMs = uncosigned === undefined ? intervalMs : Math.max(intervalMs, witnessPauseMs)
+    timer = clock.after(Math.max(0, lastAtMs + pauseMs - clock.now()), () => {
       timer = undefined
       writing = publish().finally(() => {
         writing = undefined
@@ -58,27 +73,40 @@ export function createPublisher(options: {
 
   async function publish(): Promise<void> {
     lastAtMs = clock.now()
-    // All of one moment: the tree may grow while the files are written.
-    const { size } = tiles
-    const root = tiles.root()
-    const full = tiles.takeFull()
-    const growing = tiles.partial()
     try {
-      await files.write([...full, ...growing])
-      tiles.written(full)
-      const keys = signers()
-      const note = signCheckpoint({ origin: keys[0].name, size, root }, ...keys)
-      await write(note)
-      newest = { note, size }
-      const stale = partial.filter((old) => !growing.some(({ id }) => sameTile(id, old)))
-      partial = growing.map(({ id }) => id)
+      const { note, size } = await signed()
+      const { note: cosigned, enough } = cosign === undefined ? { note, enough: true } : await cosign({ note, size })
+      uncosigned = enough ? undefined : { note: cosigned, size }
+      if (!enough) return
+      await write(cosigned)
+      newest = { note: cosigned, size }
       for (const wake of waiting) wake()
-      await files.remove(stale)
+      await files.remove(without(shown, signedPartial))
+      shown = signedPartial
       onPublished(size)
     } catch (cause) {
       stopped = true
       onError(cause)
     }
+  }
+
+  /** The head of the tree, signed, with its tiles on disk; as cosigned so far when it is the one of the last attempt. */
+  async function signed(): Promise<{ readonly note: string; readonly size: number }> {
+    // All of one moment: the tree may grow while the files are written.
+    const { size } = tiles
+    if (uncosigned?.size === size) return uncosigned
+    const root = tiles.root()
+    const full = tiles.takeFull()
+    const growing = tiles.partial()
+    await files.write([...full, ...growing])
+    tiles.written(full)
+    const given = without(signedPartial, shown)
+    signedPartial = growing.map(({ id }) => id)
+    await files.remove(without(given, signedPartial))
+    const keys = signers()
+    const note = signCheckpoint({ origin: keys[0].name, size, root }, ...keys)
+    if (cosign !== undefined) await keep(note)
+    return { note, size }
   }
 
   function covered(index: number, withinMs: number): Promise<boolean> {
@@ -115,5 +143,7 @@ export function createPublisher(options: {
   }
 }
 
-const sameTile = (one: TileId, other: TileId): boolean =>
-  one.level === other.level && one.n === other.n && one.width === other.width
+const witnessPauseMs = 1000
+
+const without = (tiles: readonly TileId[], others: readonly TileId[]): readonly TileId[] =>
+  tiles.filter((tile) => !others.some((other) => tilePath(other) === tilePath(tile)))

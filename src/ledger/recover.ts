@@ -36,6 +36,8 @@ export interface Recovered {
 
 /** Name of the signed checkpoint in the folder of the ledger, as in C2SP tlog-tiles. */
 export const checkpointPath = (dir: string): string => join(dir, 'checkpoint')
+/** The newest checkpoint that witnesses have been asked to cosign; it may be ahead of the published one. */
+export const uncosignedPath = (dir: string): string => join(dir, 'checkpoint.uncosigned')
 const maxCheckpointBytes = 512 * 1024
 
 const refusal = (message: string, cause?: unknown): BrokerFault =>

@@ -5,12 +5,13 @@ import { type Checkpoint, signCheckpoint } from './checkpoint.ts'
 import { type Disk, replaceFile } from './disk.ts'
 import { emptyRoot } from './merkle.ts'
 import { parseVkey, type SigningKey, type VerifierKey } from './note.ts'
-import { checkpointPath, type Recovered, readCheckpoint, recover } from './recover.ts'
+import { checkpointPath, type Recovered, readCheckpoint, recover, uncosignedPath } from './recover.ts'
 import { type Restored, restoreTiles } from './restore-tiles.ts'
 import { listSegments } from './segments.ts'
-import { createSubtrees } from './subtrees.ts'
+import { createSubtrees, type Subtrees } from './subtrees.ts'
 import { cutTile } from './tile.ts'
 import { createTileFiles, type TileFiles } from './tile-files.ts'
+import type { GrowingTiles } from './tiles.ts'
 
 /** A folder that was found sound, or made so, and can be gone on with. */
 export interface Start extends Restored {
@@ -43,9 +44,9 @@ export async function startLedger(
   try {
     const restored = await restoreTiles(disk, files, recovered)
     if (restored.rewritten > 0) of.log.warn({ tiles: restored.rewritten }, 'ledger.tiles_rewritten')
-    if (of.anchor !== undefined) {
-      const log = { dir: of.dir, subtrees: subtreesOf(files, restored) }
-      await refuseContradiction(disk, { path: of.anchor, keys }, log)
+    const log = { dir: of.dir, subtrees: subtreesOf(files, restored.tiles) }
+    for (const path of [uncosignedPath(of.dir), ...(of.anchor === undefined ? [] : [of.anchor])]) {
+      await refuseContradiction(disk, { path, keys }, log)
     }
     return { files, recovered, newest: { note, size: checkpoint.size }, ...restored }
   } catch (error) {
@@ -72,7 +73,8 @@ async function readOrSignFirst(
   return { checkpoint, note }
 }
 
-function subtreesOf(files: TileFiles, { tiles }: Restored) {
+/** The tree over all of a growing log, from its tiles in memory and on disk. */
+export function subtreesOf(files: TileFiles, tiles: GrowingTiles): Subtrees {
   return createSubtrees(tiles.size, async (id) => {
     const growing = tiles.find(id.level, id.n)
     const bytes = growing === undefined ? await files.readCut(id) : cutTile(growing.bytes, growing.id, id.width)
