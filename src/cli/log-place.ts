@@ -18,13 +18,10 @@ export interface LogPlace {
 
 const maxCheckpointBytes = 512 * 1024
 
-/** @throws CommandError when there is no log to be read */
-export async function openLogPlace(place: string): Promise<LogPlace> {
-  const found = await stat(place).catch(() => undefined)
-  if (found?.isDirectory() !== true) {
-    throw new CommandError(exit.fault, `${printable(place)} is not a folder that can be read`)
-  }
-  const files = createTileFiles(nodeDisk, place)
+/** Entry bundles that are not there are looked for in `archives`. @throws CommandError when there is no log to be read */
+export async function openLogPlace(place: string, archives: readonly string[] = []): Promise<LogPlace> {
+  for (const dir of [place, ...archives]) await requireFolder(dir)
+  const folders = [place, ...archives].map((dir) => createTileFiles(nodeDisk, dir))
   return {
     async checkpoint() {
       const note = await readSmallFile(nodeDisk, join(place, 'checkpoint'), maxCheckpointBytes)
@@ -32,10 +29,19 @@ export async function openLogPlace(place: string): Promise<LogPlace> {
       return note.toString()
     },
     async tile(id) {
-      const bytes = await files.readCut(id)
-      if (bytes === undefined) throw new ProofError(`${tilePath(id)} is missing`)
-      return bytes
+      for (const files of id.level === 'entries' ? folders : folders.slice(0, 1)) {
+        const bytes = await files.readCut(id)
+        if (bytes !== undefined) return bytes
+      }
+      const hint = id.level === 'entries' ? '; if old entries were moved to another folder, name it with --archive' : ''
+      throw new ProofError(`${tilePath(id)} is missing${hint}`)
     },
     close: async () => {},
   }
+}
+
+async function requireFolder(dir: string): Promise<void> {
+  const found = await stat(dir).catch(() => undefined)
+  if (found?.isDirectory() === true) return
+  throw new CommandError(exit.fault, `${printable(dir)} is not a folder that can be read`)
 }

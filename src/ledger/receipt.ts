@@ -1,7 +1,7 @@
 import { BrokerFault, messageOf } from '../base/errors.ts'
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
 import { leafHash } from './merkle.ts'
-import { decodeBase64, NoteError, openNote, type VerifierKey } from './note.ts'
+import { decodeBase64, NoteError, openNote, splitNote, type VerifierKey } from './note.ts'
 import { inclusionProof, type Proof, ProofError, verifyInclusion } from './proof.ts'
 import type { PublishedLog } from './published.ts'
 import { createSubtrees } from './subtrees.ts'
@@ -154,9 +154,9 @@ export function checkIncluded(of: { readonly receipt: string; readonly entry: Ui
   })
 }
 
-/** The tree head in a note whose signatures nobody has looked at. @throws NoteError */
-function unverifiedHead(note: string): Checkpoint {
-  return parseCheckpoint(note.slice(0, note.lastIndexOf('\n\n') + 1))
+/** The tree head in a note whose signatures nobody has verified. @throws NoteError */
+export function unverifiedHead(note: string): Checkpoint {
+  return parseCheckpoint(splitNote(note).text)
 }
 
 /** Runs checks of what is inside a receipt: what they refuse, the receipt is refused for. */

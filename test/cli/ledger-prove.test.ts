@@ -85,6 +85,28 @@ describe('writ ledger prove', () => {
       expect(out).toMatch(/^ +302 .* grant\.issued .*\n +proved: entry 302 /)
     }))
 
+  it('proves entries that were moved to another folder', () =>
+    withLedger(async (dir, archive) => {
+      await cp(join(dir, 'tile/entries/000'), join(archive, 'tile/entries/000'))
+      await rm(join(dir, 'tile/entries/000'))
+      const prove = (...args: string[]) => runWrit(['ledger', 'prove', '7', dir, '--vkey', vkey, ...args])
+      expect(await prove()).toMatchObject({ status: 6, err: expect.stringContaining('--archive') })
+      expect((await prove('--archive', archive)).status).toBe(0)
+      const { out } = await runWrit([
+        'ledger',
+        'prove',
+        grantOf(1),
+        dir,
+        '--vkey',
+        vkey,
+        '--archive',
+        archive,
+        '--json',
+      ])
+      expect(JSON.parse(out).entries).toHaveLength(4)
+      expect((await prove('--archive', join(dir, 'none'))).status).toBe(1)
+    }))
+
   it('without a key checks the proof, and says what was not checked', () =>
     withLedger(async (dir) => {
       const { status, out, err } = await runWrit(['ledger', 'prove', '7', dir])

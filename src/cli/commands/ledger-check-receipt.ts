@@ -2,8 +2,8 @@ import { nodeDisk, readSmallFile } from '../../ledger/disk.ts'
 import { verifyReceipt } from '../../ledger/receipt.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { parseOptions } from '../options.ts'
-import { orNotProved, readKeys } from '../proving.ts'
 import { printable } from '../terminal.ts'
+import { orNotProved, readKeys } from '../verifying.ts'
 
 /** `writ ledger check-receipt`: offline proof of one entry. */
 export const ledgerCheckReceiptCommand: Command = {

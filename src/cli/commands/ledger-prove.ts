@@ -1,18 +1,13 @@
 import { join } from 'node:path'
-import { isId } from '../../base/ids.ts'
-import { canonicalJson } from '../../ledger/canonical.ts'
-import { parseCheckpoint } from '../../ledger/checkpoint.ts'
 import { makeFolder, nodeDisk, replaceFile } from '../../ledger/disk.ts'
-import { entryAt, type FoundEntry, findEntries } from '../../ledger/find-entries.ts'
-import { openNote, type VerifierKey } from '../../ledger/note.ts'
-import { checkIncluded, proveEntry, verifyReceipt } from '../../ledger/receipt.ts'
+import type { VerifierKey } from '../../ledger/note.ts'
+import { checkIncluded, verifyReceipt } from '../../ledger/receipt.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
-import type { BrokerClient } from '../http-client.ts'
-import { type LogPlace, openLogPlace } from '../log-place.ts'
 import { parseOptions } from '../options.ts'
-import { orNotProved, readKeys } from '../proving.ts'
+import { type Candidate, fromBroker, fromLog, mostCandidates } from '../provable.ts'
 import { printable } from '../terminal.ts'
+import { orNotProved, readKeys } from '../verifying.ts'
 import { entryLine } from './ledger-tail.ts'
 
 /** `writ ledger prove`: an entry, and the receipt that proves it offline. */
@@ -20,7 +15,7 @@ export const ledgerProveCommand: Command = {
   name: 'prove',
   summary: 'show an entry, or those of a grant, with the proof that it stands in the record',
   usage: `
-usage: writ ledger prove INDEX|GRANT|ID [DIR|URL] [--vkey K]… [--out FOLDER] [--json]
+usage: writ ledger prove INDEX|GRANT|ID [DIR|URL] [--vkey K]… [--archive DIR]… [--out FOLDER] [--json]
 
 Finds the entry at INDEX, or all entries of GRANT (its intent, issuance, renewals and end), or those that name ID: a task, an
 approval, a request, or what was minted (database user, certificate serial, lease hash). Of each it makes a receipt
@@ -31,6 +26,7 @@ the token may see it. That an entry is not found proves nothing; for what is mis
 
   --vkey K      a verifier key (name+id+base64) of the log, kept by whoever verifies; may be given again for a key that
                 followed. Without it the proofs are checked, and who signed the checkpoint is not
+  --archive DIR a folder that old entries were moved to; may be given again
   --out FOLDER  write each entry to FOLDER/INDEX.json and its receipt to FOLDER/INDEX.tlog-proof
   --json        print {"signature":"verified"|"unchecked","entries":[{"index","origin","size","root","entry","receipt"}]}
 ${clientHelp}
@@ -45,11 +41,6 @@ examples:
   run,
 }
 
-/** An entry with the receipt that came with it, or was made for it. */
-interface Candidate extends FoundEntry {
-  readonly receipt: string
-}
-
 /** One that holds. */
 interface Proved extends Candidate {
   readonly origin: string
@@ -57,15 +48,13 @@ interface Proved extends Candidate {
   readonly root: string
 }
 
-/** More entries than this are not proved in one go: the newest are. */
-const mostEntries = 1000
-
 async function run(args: readonly string[], io: Io): Promise<number> {
   const { values, positionals } = parseOptions(
     args,
     {
       ...clientOptions,
       vkey: { type: 'string', multiple: true },
+      archive: { type: 'string', multiple: true },
       out: { type: 'string' },
       json: { type: 'boolean' },
     },
@@ -76,9 +65,11 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     throw new UsageError('DIR or URL, and --url, contradict each other')
   const keys = readKeys(values.vkey)
   const candidates =
-    place === undefined ? await fromBroker(connect(values, io), wanted) : await fromPlace(place, wanted, keys)
+    place === undefined
+      ? await fromBroker(connect(values, io), wanted)
+      : await fromLog(place, wanted, { keys, archives: values.archive ?? [] })
   if (candidates.length === 0) throw new CommandError(exit.fault, `no entry that can be proved names ${wanted}`)
-  if (candidates.length === mostEntries) io.stderr(`writ: only the newest ${mostEntries} are proved\n`)
+  if (candidates.length === mostCandidates) io.stderr(`writ: only the newest ${mostCandidates} are proved\n`)
   const inOrder = candidates.toSorted((one, other) => one.index - other.index)
   const proved = await orNotProved(() => inOrder.map((candidate) => check(candidate, keys)))
   if (values.out !== undefined) for (const one of proved) await keep(values.out, one)
@@ -87,72 +78,6 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   else for (const one of proved) io.stdout(described(one, signature, values.out))
   if (keys.length === 0) io.stderr('writ: who signed the checkpoint was not checked; give --vkey\n')
   return exit.done
-}
-
-const indexIn = (wanted: string): number | undefined =>
-  /^(0|[1-9]\d{0,14})$/.test(wanted) ? Number(wanted) : undefined
-
-async function fromBroker(client: BrokerClient, wanted: string): Promise<readonly Candidate[]> {
-  const index = indexIn(wanted)
-  const entries = index === undefined ? await entriesNaming(client, wanted) : [await client.entry(index)]
-  const candidates: Candidate[] = []
-  for (const { index: at, entry } of entries) {
-    // What was hashed is the canonical form, and the answer may have any.
-    candidates.push({ index: at, bytes: Buffer.from(canonicalJson(entry)), receipt: await client.receipt(at) })
-  }
-  return candidates
-}
-
-async function entriesNaming(client: BrokerClient, id: string) {
-  const filter = (['grant', 'task', 'approval', 'request'] as const).find((name) => isId(prefixes[name], id)) ?? 'id'
-  const found = []
-  for (let after: number | null | undefined; after !== null; ) {
-    const page = await client.entries({
-      [filter]: id,
-      limit: '1000',
-      ...(after !== undefined && { after: String(after) }),
-    })
-    found.push(...page.entries)
-    if (found.length > mostEntries) found.splice(0, found.length - mostEntries)
-    after = page.next
-  }
-  return found
-}
-
-const prefixes = { grant: 'gr', task: 'tsk', approval: 'ap', request: 'rq' } as const
-
-async function fromPlace(place: string, wanted: string, keys: readonly VerifierKey[]): Promise<readonly Candidate[]> {
-  const log = await openLogPlace(place)
-  try {
-    return await orNotProved(() => fromLog(log, wanted, keys))
-  } finally {
-    await log.close()
-  }
-}
-
-async function fromLog(log: LogPlace, wanted: string, keys: readonly VerifierKey[]): Promise<readonly Candidate[]> {
-  const checkpoint = await log.checkpoint()
-  // Before anything is looked for: an unsigned size is nobody's word.
-  if (keys.length > 0) openNote(checkpoint, keys)
-  const { size } = parseCheckpoint(checkpoint.slice(0, checkpoint.lastIndexOf('\n\n') + 1))
-  const found: FoundEntry[] = []
-  const index = indexIn(wanted)
-  if (index !== undefined && index >= size) {
-    const fix = 'wait for the next checkpoint, if it was written just now'
-    throw new CommandError(exit.fault, `there is no entry ${index}: the newest checkpoint covers ${size}`, fix)
-  }
-  if (index !== undefined) found.push(await entryAt(log.tile, size, index))
-  else {
-    for await (const entry of findEntries(log.tile, size, wanted)) {
-      found.push({ ...entry, bytes: Buffer.from(entry.bytes) })
-      if (found.length === mostEntries) break
-    }
-  }
-  const candidates: Candidate[] = []
-  for (const entry of found) {
-    candidates.push({ ...entry, receipt: await proveEntry({ checkpoint, index: entry.index, tile: log.tile }) })
-  }
-  return candidates
 }
 
 /** Nothing that made or sent a receipt is believed. @throws ReceiptError */
