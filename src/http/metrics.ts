@@ -1,4 +1,5 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { createHistogram } from './histogram.ts'
 
 /** One answered request; every field is from a short list. */
 interface RequestObservation {
@@ -54,12 +55,11 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
     labelNames: ['route', 'method', 'status', 'code'],
     registers,
   })
-  const requestSeconds = new Histogram({
+  const requestSeconds = createHistogram(registry, {
     name: 'writ_http_request_seconds',
     help: 'Time from the headers of a request to its answer',
-    labelNames: ['route'],
+    label: 'route',
     buckets,
-    registers,
   })
   const issuances = new Counter({
     name: 'writ_issuances_total',
@@ -73,12 +73,11 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
     labelNames: ['code'],
     registers,
   })
-  const stageSeconds = new Histogram({
+  const stageSeconds = createHistogram(registry, {
     name: 'writ_stage_seconds',
     help: 'Time one stage of a request took',
-    labelNames: ['stage'],
+    label: 'stage',
     buckets,
-    registers,
   })
   const engine = boundedLabel()
   const outcome = boundedLabel()
@@ -86,8 +85,6 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
   const decided = boundedLabel()
   // Hashing a set of labels costs more than counting, so each set is resolved once.
   const requestSeries = new Map<string, () => void>()
-  const requestTimes = new Map<string, (seconds: number) => void>()
-  const stageTimes = new Map<string, (seconds: number) => void>()
 
   return {
     request({ route, method, status, code, seconds }) {
@@ -99,30 +96,16 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
         requestSeries.set(key, count)
       }
       count()
-      timer(requestTimes, route, requestSeconds)(seconds)
+      requestSeconds.observe(route, seconds)
     },
     issuance: (kind, result) => issuances.inc({ engine: engine(kind), outcome: outcome(result) }),
     decision: (code) => decisions.inc({ code: decided(code) }),
-    stage: (name, seconds) => timer(stageTimes, stage(name), stageSeconds)(seconds),
+    stage: (name, seconds) => stageSeconds.observe(stage(name), seconds),
     watch: (sources) => watchSources(registers, sources),
     async render() {
       return { type: registry.contentType, text: await registry.metrics() }
     },
   }
-}
-
-function timer(
-  known: Map<string, (seconds: number) => void>,
-  label: string,
-  histogram: Histogram<string>,
-): (seconds: number) => void {
-  let observe = known.get(label)
-  if (observe === undefined) {
-    const series = histogram.labels(label)
-    observe = (seconds) => series.observe(seconds)
-    known.set(label, observe)
-  }
-  return observe
 }
 
 // A label that comes from outside this folder: odd or excess values share one series, whatever a caller passes.
