@@ -92,6 +92,12 @@ const sources: readonly Source[] = [
   column('engine_server', 'text'),
   column('bytes', 'integer'),
   column('v', 'integer'),
+  column('new_key', 'text'),
+  column('statement', 'text'),
+  column('from', 'integer'),
+  column('to', 'integer'),
+  column('bundles', 'integer'),
+  column('destination', 'text'),
 ]
 
 export const columns: readonly Column[] = sources

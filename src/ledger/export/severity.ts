@@ -10,6 +10,7 @@ export function severityOf(entry: Entry): Severity {
       return 'low'
     case 'policy.refused':
     case 'config.ledger_repaired':
+    case 'config.key_rotated':
       return 'medium'
     case 'grant.failed':
       return entry.ambiguous ? 'high' : 'medium'
