@@ -1,4 +1,4 @@
-import { type Attributes, trace as otel, SpanStatusCode } from '@opentelemetry/api'
+import { type Attributes, context, trace as otel, SpanStatusCode } from '@opentelemetry/api'
 
 /** Runs one stage: inside a span of its name, and timed. */
 export type Trace = <T>(stage: string, attributes: Attributes, run: () => Promise<T>) => Promise<T>
@@ -19,9 +19,11 @@ export function createTrace(observe: (stage: string, seconds: number) => void = 
     }
   }
   return (stage, attributes, run) => {
-    // Below a span that nobody records, no other is recorded: then the stage runs in that one and is only timed.
+    // Below a span that nobody records, no other is recorded. A stage that is not runs where it is and is only timed.
     if (otel.getActiveSpan()?.isRecording() === false) return timed(stage, run)
-    return tracer.startActiveSpan(stage, { attributes }, async (span) => {
+    const span = tracer.startSpan(stage, { attributes })
+    if (!span.isRecording()) return timed(stage, run)
+    return context.with(otel.setSpan(context.active(), span), async () => {
       try {
         return await timed(stage, run)
       } catch (error) {

@@ -16,7 +16,7 @@ import type { Access } from '../policy/decision.ts'
 interface Deps {
   readonly registry: Registry
   readonly engine: (kind: string) => Engine
-  readonly sealLease: (handle: LeaseHandle) => Promise<{ hash: string; sealed: string }>
+  readonly sealLease: (handle: LeaseHandle) => { hash: string; sealed: string }
   readonly clock: Clock
   readonly log: Log
   readonly trace: Trace
@@ -45,7 +45,7 @@ export async function mintAndRecord(
   const minted = await mintOrFail(deps, engine, grant, orderOf(grant, access, callerParams), by)
   try {
     const handle = minted.handle?.reveal()
-    const lease = handle === undefined ? undefined : await deps.sealLease(handle)
+    const lease = handle === undefined ? undefined : deps.sealLease(handle)
     const ttlEndMs = deps.clock.now() + access.ttlSeconds * 1000
     const recorded = await deps.trace('ledger.issued', { 'writ.grant': grant.id }, () =>
       deps.registry.record(grant, {

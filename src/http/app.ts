@@ -68,11 +68,15 @@ export function createApp(deps: AppDeps): App {
   ]
   const app = new Hono<Env>()
   for (const route of routes) app.on(route.method, honoPath(route.path), pipeline.serve(route))
+  // Whatever no route takes goes to an application of its own: a handler for all methods beside each route would make every
+  // request run through a chain of two.
+  const others = new Hono<Env>()
   for (const [path, allow] of allowedMethods(routes)) {
-    app.all(honoPath(path), pipeline.refuse(path, 'method_not_allowed', { allow }))
+    others.all(honoPath(path), pipeline.refuse(path, 'method_not_allowed', { allow }))
   }
-  app.notFound(pipeline.refuse('unmatched', 'not_found'))
-  app.onError((thrown, c) => pipeline.fail(thrown, c))
+  others.notFound(pipeline.refuse('unmatched', 'not_found'))
+  app.notFound((c) => others.fetch(c.req.raw, c.env))
+  for (const each of [app, others]) each.onError((thrown, c) => pipeline.fail(thrown, c))
   return app
 }
 

@@ -8,6 +8,7 @@ import type { Identity } from './identity.ts'
 import { createIssuers, type IssuerStatus, type IssuersOptions, notEnforced } from './issuers.ts'
 import { checkSignature } from './signature.ts'
 import { isMalformed, maxTokenLength, takeApart, type UnverifiedToken } from './token.ts'
+import { createTokenMemory } from './token-memory.ts'
 
 export type { IssuerStatus } from './issuers.ts'
 
@@ -35,14 +36,19 @@ export interface Verifier {
   close(): void
 }
 
-/** The checks a token goes through, in order, up to the first that refuses it. */
+/**
+ * The checks a token goes through, in order, up to the first that refuses it. A token that was accepted before is not parsed
+ * again, nor is its signature computed again while the key that made it stands; every other check is made each time.
+ */
 export function createVerifier(options: IssuersOptions): Verifier {
   const issuers = createIssuers(options)
+  const memory = createTokenMemory()
 
   const explain = async (token: string): Promise<Explanation> => {
     const trail = createTrail()
     if (trail.stops(presence(token), size(token))) return trail.refusal()
-    const parts = takeApart(token)
+    const known = memory.recall(token)
+    const parts = known?.parts ?? takeApart(token)
     if (isMalformed(parts)) return trail.refuse(failed('token_invalid', 'form', parts.problem))
     const issuer = typeof parts.claims.iss === 'string' ? issuers.byUrl(parts.claims.iss) : undefined
     if (issuer === undefined) {
@@ -56,11 +62,14 @@ export function createVerifier(options: IssuersOptions): Verifier {
 
     const before = { header, claims, issuer: policy, nowSeconds: options.clock.now() / 1000 }
     if (trail.stopsAt(headerChecks, before) || trail.stops(type(header.typ, flavour))) return trail.refusal()
-    if (trail.stops(...(await checkSignature(token, header, keys)))) return trail.refusal()
+    const signature = await checkSignature(token, header, keys, known?.key)
+    if (trail.stops(...signature.findings)) return trail.refusal()
 
     // From here on the claims are genuine. Time is read after the wait for keys, not before.
     const input = { ...before, nowSeconds: options.clock.now() / 1000 }
     if (trail.stopsAt(claimChecks, input) || trail.stops(...flavour.check(claims))) return trail.refusal()
+    const { key } = signature
+    if (key !== undefined && key !== known?.key) memory.keep(token, { parts, key })
     const identity = makeIdentity(parts, input, flavour)
     trail.stops(passed('environment', shown(identity.environment)))
     return { result: ok(identity), reasons: trail.reasons }

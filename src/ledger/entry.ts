@@ -18,10 +18,10 @@ const code = z.enum(Object.keys(codes) as [Code, ...Code[]])
 
 /** Who did it: a workload or a person behind a verified token, somebody unproved, or the broker itself. */
 const actor = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('workload'), name, issuer: name, subject: outsideText }),
-  z.strictObject({ type: z.literal('person'), issuer: name, subject: outsideText, teams: z.array(name).max(50) }),
-  z.strictObject({ type: z.literal('unproved'), issuer: name.optional() }),
-  z.strictObject({ type: z.literal('broker'), reason: name }),
+  z.strictObject({ issuer: name, name, subject: outsideText, type: z.literal('workload') }),
+  z.strictObject({ issuer: name, subject: outsideText, teams: z.array(name).max(50), type: z.literal('person') }),
+  z.strictObject({ issuer: name.optional(), type: z.literal('unproved') }),
+  z.strictObject({ reason: name, type: z.literal('broker') }),
 ])
 
 /** Fields any entry may carry, so that one index answers every question. */
@@ -85,7 +85,7 @@ const kinds = [
     ...common,
     kind: z.literal('request.denied'),
     code,
-    rules: z.array(z.strictObject({ rule: name, ok: z.boolean(), detail: outsideText })).max(32),
+    rules: z.array(z.strictObject({ detail: outsideText, ok: z.boolean(), rule: name })).max(32),
     /** How many further refusals of the same caller this entry stands for; they are recorded in bulk under a flood. */
     suppressed: seconds.optional(),
   }),
@@ -200,8 +200,16 @@ const kinds = [
   }),
 ] as const
 
+/**
+ * The kinds with their fields in alphabetical order, as those of the objects within them are: that is the order of RFC 8785,
+ * and a parsed value has its fields in the order of its schema, so that writing an entry down needs no sorting.
+ */
+const kindsInOrder = kinds.map(({ shape }) =>
+  z.strictObject(Object.fromEntries(Object.entries(shape).sort(([a], [b]) => (a < b ? -1 : 1)))),
+) as unknown as typeof kinds
+
 /** The schema every entry is checked against when it is read back, by the broker and by `writ ledger verify`. */
-export const entrySchema = z.discriminatedUnion('kind', kinds)
+export const entrySchema = z.discriminatedUnion('kind', kindsInOrder)
 
 /** One entry as it stands in the ledger. */
 export type Entry = z.infer<typeof entrySchema>

@@ -1,14 +1,12 @@
 import type { Clock } from '../base/clock.ts'
 import { timeHeap } from './heap.ts'
 import { createHits } from './hits.ts'
-import { createLabels, type LabelSet, noLabels } from './labels.ts'
+import { type Carrier, createLabels, noLabels } from './labels.ts'
 import type { Indexing, RecordKind, State } from './state.ts'
 
-interface Stored {
-  readonly sequence: number
+interface Stored extends Carrier {
   version: number
   value: unknown
-  labels: LabelSet
   dueAtMs: number | undefined
   forgetAtMs: number | undefined
 }
@@ -71,8 +69,9 @@ function createTable(clock: Clock) {
   const forgetTimes = timeHeap()
   let sequence = 0
 
-  const index = (id: string, stored: Stored, indexing: Indexing): void => {
-    stored.labels = labels.move(id, stored.labels, indexing.labels)
+  const index = (stored: Stored, indexing: Indexing): void => {
+    const { id } = stored
+    labels.move(stored, indexing.labels)
     // The heaps hold the time already when it has not changed.
     if (indexing.dueAtMs !== undefined && indexing.dueAtMs !== stored.dueAtMs) dueTimes.push(indexing.dueAtMs, id)
     if (indexing.forgetAtMs !== undefined && indexing.forgetAtMs !== stored.forgetAtMs) {
@@ -87,7 +86,7 @@ function createTable(clock: Clock) {
       forgetTimes.pop()
       const stored = records.get(top.id)
       if (stored === undefined || stored.forgetAtMs !== top.atMs) continue
-      labels.drop(top.id, stored.labels)
+      labels.move(stored, [])
       records.delete(top.id)
     }
   }
@@ -100,15 +99,17 @@ function createTable(clock: Clock) {
         if (labels.count(label) >= max) return { outcome: 'limited' as const, label }
       }
       const stored: Stored = {
+        id,
         sequence: sequence++,
         version: 1,
         value,
         labels: noLabels,
+        seen: 0,
         dueAtMs: undefined,
         forgetAtMs: undefined,
       }
       records.set(id, stored)
-      index(id, stored, indexing)
+      index(stored, indexing)
       return { outcome: 'inserted' as const }
     },
     get(id: string) {
@@ -121,16 +122,15 @@ function createTable(clock: Clock) {
       if (stored === undefined || stored.version !== version) return false
       stored.version++
       stored.value = value
-      index(id, stored, indexing)
+      index(stored, indexing)
       return true
     },
     find(names: readonly string[], page: { after?: string; limit: number }): readonly string[] {
       forget()
       const afterSequence = page.after === undefined ? -1 : (records.get(page.after)?.sequence ?? -1)
-      const found: { id: string; sequence: number }[] = []
-      for (const id of names.length === 0 ? records.keys() : labels.having(names)) {
-        const at = records.get(id)?.sequence ?? -1
-        if (at > afterSequence) found.push({ id, sequence: at })
+      const found: Carrier[] = []
+      for (const record of names.length === 0 ? records.values() : labels.having(names)) {
+        if (record.sequence > afterSequence) found.push(record)
         // Without labels the table itself is in order, so the page is full as soon as it is long enough.
         if (names.length === 0 && found.length === page.limit) break
       }

@@ -18,7 +18,7 @@ export async function fillLedger(dir: string, grants: number): Promise<void> {
   const expires = new Date(Date.now() + 86_400_000).toISOString()
   const issueOne = async (n: number): Promise<void> => {
     const grant: GrantId = newId('gr', Date.now())
-    const lease = await sealer.seal({ type: 'lease', id: `database/creds/orders-ro/${grant.slice(-24)}` })
+    const lease = sealer.seal({ type: 'lease', id: `database/creds/orders-ro/${grant.slice(-24)}` })
     await ledger.append({ ...intentEntry(n), grant })
     await ledger.append(Object.assign(issuedEntry(n), { grant, lease, expires }))
   }

@@ -62,13 +62,6 @@ describe('canonical JSON (RFC 8785)', () => {
     )
   })
 
-  it('tells shapes apart whose keys spell the same when joined', () => {
-    for (const keys of [['a', 'b'], ['a\0b'], ['a', 'b\0c'], ['a\0b', 'c'], ['a', 'b', 'c']]) {
-      const value = Object.fromEntries(keys.map((key) => [key, 1]))
-      expect(canonicalJson(value)).toBe(canonicalize(value))
-    }
-  })
-
   it('leaves out undefined fields, as if they were absent', () => {
     expect(canonicalJson({ b: undefined, a: 1 })).toBe('{"a":1}')
   })

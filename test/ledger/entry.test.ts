@@ -1,3 +1,4 @@
+import canonicalize from 'canonicalize'
 import { describe, expect, it } from 'vitest'
 import { bounded } from '../../src/base/bounded.ts'
 import { type EntryBody, entrySchema } from '../../src/ledger/entry.ts'
@@ -35,6 +36,11 @@ describe('the schema of entries', () => {
       expect(places).toBeGreaterThan(samples.length * 2)
     },
   )
+
+  it.each(samples)('gives $kind its fields in the order in which they are written down', (body) => {
+    const entry = entrySchema.parse(whole(body))
+    expect(JSON.stringify(entry)).toBe(canonicalize(entry))
+  })
 
   it('takes no text beyond its bounds and no token in the place of its fingerprint', () => {
     const token = `${'e'.repeat(40)}.${'y'.repeat(200)}.${'s'.repeat(86)}`

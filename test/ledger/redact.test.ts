@@ -19,6 +19,9 @@ function* leavesOf(value: unknown, path = ''): Generator<[path: string, value: u
   } else yield [path, value]
 }
 
+/** Texts that are kept although the schema allows any: the public keys of the log and what one says of the other. */
+const publicTexts: readonly string[] = ['new_key', 'statement']
+
 const whole = (body: EntryBody): Entry => entrySchema.parse({ ...body, v: 1, time: '2026-11-22T12:00:00.000Z' })
 
 describe('the rules of redaction', () => {
@@ -37,10 +40,7 @@ describe('the rules of redaction', () => {
       [...entryFields()].filter(
         ({ kind, path, node }) => isFreeText(node) === free && (treatmentOf(kind, path) === 'kept') === free,
       )
-    expect(kept(true).map(({ kind, path }) => `${kind} ${path}`)).toEqual([
-      'config.key_rotated new_key',
-      'config.key_rotated statement',
-    ])
+    expect(kept(true).map(({ path }) => path)).toEqual(publicTexts)
     expect([...new Set(kept(false).map(({ path }) => path))]).toEqual(['trace', 'digest'])
   })
 })
@@ -63,9 +63,9 @@ describe('a redacted entry', () => {
   })
 
   it('holds nothing of the texts even in part', () => {
+    const withoutPublic = (name: string, value: unknown): unknown => (publicTexts.includes(name) ? undefined : value)
     for (const entry of fullEntries()) {
-      const text = JSON.stringify(redact(entry))
-      expect(text.match(/sample \d/g) ?? [], entry.kind).toHaveLength(entry.kind === 'config.key_rotated' ? 2 : 0)
+      expect(JSON.stringify(redact(entry), withoutPublic)).not.toMatch(/sample \d/)
     }
   })
 

@@ -1,5 +1,6 @@
 import {
   context,
+  isSpanContextValid,
   propagation,
   ROOT_CONTEXT,
   SpanKind,
@@ -33,6 +34,8 @@ export function createServerSpan(): ServerSpan {
       'writ.request_id': incoming.requestId,
     }
     const span = tracer.startSpan(`${method} ${route.path}`, { kind: SpanKind.SERVER, attributes }, parent)
+    // Nobody records and the caller traces nothing: there is no trace to run in.
+    if (!isSpanContextValid(span.spanContext())) return run()
     return context.with(trace.setSpan(parent, span), async () => {
       try {
         const response = await run()

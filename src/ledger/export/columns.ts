@@ -91,13 +91,13 @@ const sources: readonly Source[] = [
   column('version', 'text'),
   column('engine_server', 'text'),
   column('bytes', 'integer'),
-  column('v', 'integer'),
   column('new_key', 'text'),
   column('statement', 'text'),
   column('from', 'integer'),
   column('to', 'integer'),
   column('bundles', 'integer'),
   column('destination', 'text'),
+  column('v', 'integer'),
 ]
 
 export const columns: readonly Column[] = sources
