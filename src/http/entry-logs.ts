@@ -127,13 +127,14 @@ const named = new Set([
   ...['workload', 'owner', 'purpose', 'environment', 'credential', 'grant', 'task', 'approval', 'request'],
   ...['engine', 'exception', 'finding'],
 ])
-const elsewhere = new Set(['v', 'kind', 'time', 'trace'])
+/** Said otherwise, or too long to say. */
+const unsaid = new Set(['v', 'kind', 'time', 'trace', 'statement'])
 
 /** Ids, and codes, counts and hashes: of the rest those fields that even a redacted copy keeps, so that no free text is among them. */
 function attributesOf(entry: Entry): Attributes {
   const attributes: Attributes = { 'writ.actor.type': entry.actor.type }
   for (const [name, value] of Object.entries(entry)) {
-    if (elsewhere.has(name) || (!named.has(name) && treatmentOf(entry.kind, name) !== 'kept')) continue
+    if (unsaid.has(name) || (!named.has(name) && treatmentOf(entry.kind, name) !== 'kept')) continue
     if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') {
       attributes[`writ.${name}`] = value
     }

@@ -3,11 +3,22 @@ import { join } from 'node:path'
 import { parquetReadObjects } from 'hyparquet'
 import { describe, expect, it } from 'vitest'
 import type { Io } from '../../src/cli/command.ts'
+import type { FileLedger } from '../../src/ledger/file.ts'
 import { signingKeyOf } from '../../src/ledger/note.ts'
-import { endedEntry, intentEntry, issuedEntry, loadedEntry, numberedEntry, renewedEntry } from '../support/entries.ts'
-import { crashedLedger, origin, testKey, withFolder } from '../support/ledger.ts'
+import { eventually } from '../support/child.ts'
+import { fakeClock } from '../support/clock.ts'
+import {
+  endedEntry,
+  intentEntry,
+  issuedEntry,
+  loadedEntry,
+  numberedEntry,
+  renewedEntry,
+  stampedEntry,
+} from '../support/entries.ts'
+import { crashedLedger, openTestLedger, origin, testKey, withFolder } from '../support/ledger.ts'
 import { writ as run, type Said } from '../support/terminal.ts'
-import { stampedEntry, writeTileLog } from '../support/tiles.ts'
+import { tileLog } from '../support/tile-log.ts'
 
 const { vkey } = testKey
 const story = [loadedEntry, intentEntry(1), issuedEntry(1), renewedEntry(1), endedEntry(1)]
@@ -19,7 +30,7 @@ const withLog = (use: (dir: string, folder: string) => Promise<void>): Promise<v
   withFolder(async (folder) => {
     const dir = join(folder, 'log')
     const bodies = [...story, ...Array.from({ length: 295 }, (_, n) => numberedEntry(n))]
-    await writeTileLog(dir, bodies.map(stampedEntry))
+    await tileLog(bodies.map(stampedEntry)).write(dir)
     await use(dir, folder)
   })
 
@@ -139,7 +150,7 @@ describe('writ ledger export', () => {
   it('makes text of others harmless on a terminal, and leaves it as it is in a file', () =>
     withFolder(async (dir) => {
       const reason = '\u001b[2Jx\u202ey'
-      await writeTileLog(dir, [stampedEntry({ kind: 'approval.denied', actor: { type: 'unproved' }, reason })])
+      await tileLog([stampedEntry({ kind: 'approval.denied', actor: { type: 'unproved' }, reason })]).write(dir)
       const isTty = { stdin: true, stdout: true, stderr: true }
       const { out } = await run(['ledger', 'export', dir], { isTty })
       expect(out).not.toContain('\u202e')
@@ -149,7 +160,7 @@ describe('writ ledger export', () => {
 
   it('names an entry that a format cannot hold', () =>
     withFolder(async (dir) => {
-      await writeTileLog(dir, [stampedEntry(loadedEntry), '{"kind":"of.tomorrow"}'])
+      await tileLog([stampedEntry(loadedEntry), '{"kind":"of.tomorrow"}']).write(dir)
       expect(await writ(dir, '--format', 'csv')).toMatchObject({ status: 1 })
       expect((await writ(dir, '--format', 'csv')).err).toContain('entry 1 is of a kind or shape')
       expect(indexes(await writ(dir))).toEqual([0, 1])
@@ -178,6 +189,62 @@ describe('writ ledger export', () => {
     expect(status).toBe(2)
     expect(out).not.toContain('"index"')
   })
+})
+
+describe('the folder of a broker', () => {
+  const until = (ledger: FileLedger): Promise<true> =>
+    eventually(async () => ledger.signedSize() === ledger.head().size || undefined, 'a checkpoint over everything')
+
+  it('is exported while it is written: what its newest checkpoint covered, whole and in order', () =>
+    withFolder(async (dir) => {
+      const clock = fakeClock()
+      const ledger = await openTestLedger(dir, { clock, segmentBytes: 8000 })
+      let stopped = false
+      const writing = (async () => {
+        for (let n = 0; !stopped; n++) {
+          await Promise.all(Array.from({ length: 50 }, () => ledger.append(numberedEntry(n))))
+          await clock.advance(100)
+        }
+      })()
+      let seen = 0
+      try {
+        for (let round = 0; seen < 1000 || round < 10; round++) {
+          const said = await writ(dir, '--vkey', vkey)
+          expect(said.status, said.err).toBe(0)
+          const size = Number(/over (\d+) entries/.exec(said.err)?.[1])
+          expect(indexes(said)).toEqual(Array.from({ length: size }, (_, n) => n))
+          expect(size).toBeGreaterThanOrEqual(seen)
+          seen = size
+        }
+      } finally {
+        stopped = true
+        await writing
+        await ledger.close()
+      }
+    }))
+
+  it('is exported with the folders that older entries were moved to, and not without', () =>
+    withFolder(async (folder) => {
+      const [dir, archive, clock] = [join(folder, 'ledger'), join(folder, 'archive'), fakeClock()]
+      const ledger = await openTestLedger(dir, { clock, archive, segmentBytes: 8000 })
+      for (let n = 0; n < 600; n++) await ledger.append(numberedEntry(n))
+      await clock.advance(100)
+      await until(ledger)
+      const actor = { type: 'broker', reason: 'test' } as const
+      const moved = await eventually(async () => {
+        const { bundles } = await ledger.archive({ before: 512, actor })
+        return bundles > 0 || undefined
+      }, 'that the segments of old entries have gone')
+      expect(moved).toBe(true)
+      await ledger.close()
+      const without = await writ(dir, '--vkey', vkey)
+      expect(without.status).toBe(6)
+      expect(without.err).toContain('tile/entries/000 is missing')
+      const said = await writ(dir, '--vkey', vkey, '--archive', join(folder, 'other'), '--archive', archive)
+      expect(said.status, said.err).toBe(0)
+      expect(indexes(said)).toEqual(Array.from({ length: 601 }, (_, n) => n))
+      expect(indexes(await writ(dir, '--vkey', vkey, '--kind', 'config.archived', '--after', '520'))).toEqual([600])
+    }))
 })
 
 describe('entries that no checkpoint covers yet', () => {

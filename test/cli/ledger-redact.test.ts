@@ -2,10 +2,18 @@ import { chmod, cp, readdir, readFile, rename, stat, writeFile } from 'node:fs/p
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { formatSkey } from '../../src/ledger/note.ts'
-import { endedEntry, intentEntry, issuedEntry, loadedEntry, numberedEntry, renewedEntry } from '../support/entries.ts'
+import {
+  endedEntry,
+  intentEntry,
+  issuedEntry,
+  loadedEntry,
+  numberedEntry,
+  renewedEntry,
+  stampedEntry,
+} from '../support/entries.ts'
 import { openTestLedger, origin, testKey, withFolder } from '../support/ledger.ts'
 import { type Said, writ } from '../support/terminal.ts'
-import { stampedEntry, writeTileLog } from '../support/tiles.ts'
+import { tileLog } from '../support/tile-log.ts'
 
 const { vkey } = testKey
 const story = [loadedEntry, intentEntry(1), issuedEntry(1), renewedEntry(1), endedEntry(1)]
@@ -121,7 +129,7 @@ describe('writ ledger redact', () => {
       const other = join(folder, 'other.key')
       await writeFile(other, formatSkey(origin, new Uint8Array(32).fill(8)), { mode: 0o600 })
       expect((await into(join(folder, 'log'), other)).status).toBe(6)
-      await writeTileLog(join(folder, 'newer'), [stampedEntry(loadedEntry), '{"kind":"of.tomorrow"}'])
+      await tileLog([stampedEntry(loadedEntry), '{"kind":"of.tomorrow"}']).write(join(folder, 'newer'))
       const said = await into(join(folder, 'newer'), keyFile)
       expect(said.err).toContain('entry 1 is of a kind or shape')
     }))
@@ -171,7 +179,7 @@ describe('writ ledger redact --check', () => {
       await world.redact()
       const original = join(world.folder, 'kept')
       const beside = async (payloads: readonly string[]): Promise<unknown> => {
-        await writeTileLog(world.log, payloads)
+        await tileLog(payloads).write(world.log)
         return fault(world)
       }
       await rename(world.log, original)
@@ -188,7 +196,7 @@ describe('writ ledger redact --check', () => {
       await world.redact()
       const forged = bodies.map((body) => stampedEntry(body)).with(3, stampedEntry(numberedEntry(9)))
       await cp(world.log, join(world.folder, 'kept'), { recursive: true })
-      await writeTileLog(join(world.folder, 'forged'), forged)
+      await tileLog(forged).write(join(world.folder, 'forged'))
       const made = await writ([
         ...['ledger', 'redact', join(world.folder, 'forged'), '--key', world.keyFile],
         ...['--names-key', world.namesKey, '--out', join(world.folder, 'other')],

@@ -35,7 +35,7 @@ describe('the rules of redaction', () => {
     expect(Object.keys(treatments).filter((path) => !fields.has(path))).toEqual([])
   })
 
-  it('keep no field that can hold free text, and hash of the others only traces and what is made of names', () => {
+  it('keep no text but what the broker makes of public keys, and hash of the rest only traces and what is made of names', () => {
     const kept = (free: boolean) =>
       [...entryFields()].filter(
         ({ kind, path, node }) => isFreeText(node) === free && (treatmentOf(kind, path) === 'kept') === free,

@@ -1,3 +1,4 @@
+import { canonicalJson } from '../../src/ledger/canonical.ts'
 import type { EntryBody } from '../../src/ledger/entry.ts'
 
 const digest = (character: string): string => character.repeat(64)
@@ -88,3 +89,7 @@ export const numberedEntry = (n: number): EntryBody => ({
   setting: `n${n}`,
   detail: 'é'.repeat(n % 7),
 })
+
+/** The canonical text of an entry, a second later for each index. */
+export const stampedEntry = (body: EntryBody, index = 0): string =>
+  canonicalJson({ ...body, v: 1, time: new Date(Date.UTC(2026, 10, 22, 12, 0, index)).toISOString() })

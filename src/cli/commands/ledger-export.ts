@@ -29,6 +29,7 @@ docs/export.md describes the formats.
   --format F        jsonl (default), csv, ocsf (OCSF 1.8 events) or parquet
   --out FILE        write to FILE, whole or not at all (default: standard output; not for parquet)
   --vkey K          the verifier key, kept by whoever exports and not taken from DIR; after a rotation, repeat it for the new key
+  --archive DIR     a folder that older entries were moved to; may be repeated
   --after INDEX     only entries after that one, to go on from an earlier export
   --from TIME       only entries from that time on, such as 2026-11-01 or 2026-11-01T08:00:00Z
   --to TIME         only entries before that time
@@ -53,6 +54,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
       format: { type: 'string' },
       out: { type: 'string' },
       vkey: { type: 'string', multiple: true },
+      archive: { type: 'string', multiple: true },
       after: { type: 'string' },
       from: { type: 'string' },
       to: { type: 'string' },
@@ -73,7 +75,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   await requireLogPlace(place)
   const stop = stopSignal(io)
   try {
-    const source = await openExportSource(place, keys)
+    const source = await openExportSource({ place, archives: values.archive }, keys)
     const counts = await exportTo(out, { source, format, filter, io, stop })
     if (values.json) writeJson(io, summaryOf(source, counts, format))
     else io.stderr(summaryText(source, counts, format, out))

@@ -34,6 +34,7 @@ With --check, shows that DIR2 is what the documented rules make of the log in DI
   --out DIR2           folder to write; must not exist
   --check DIR2         a copy to check
   --original DIR       the ledger it was made from
+  --archive DIR        a folder that older entries of the ledger were moved to; may be repeated
   --vkey K             with --check: the verifier key; without it, signatures are not looked at
   --json               print what was written or checked as one JSON document
 
@@ -53,13 +54,14 @@ const options = {
   check: { type: 'string' },
   original: { type: 'string' },
   vkey: { type: 'string' },
+  archive: { type: 'string', multiple: true },
   json: { type: 'boolean' },
 } as const
 
 async function run(args: readonly string[], io: Io): Promise<number> {
   const { values, positionals } = parseOptions(args, options, ['[DIR]'])
   const [dir] = positionals
-  const { key, out, check, original, vkey } = values
+  const { key, out, check, original, vkey, archive: archives } = values
   const namesKeyFile = values['names-key']
   if (namesKeyFile === undefined) throw new UsageError('--names-key is needed')
   const stop = stopSignal(io)
@@ -70,13 +72,13 @@ async function run(args: readonly string[], io: Io): Promise<number> {
       }
       if (original === undefined) throw new UsageError('--check needs --original: the ledger the copy was made from')
       const namesKey = await openNamesKey(namesKeyFile, false)
-      return await checkCopy({ check, original, vkey, namesKey, json: values.json === true, io, stop })
+      return await checkCopy({ check, original, vkey, archives, namesKey, json: values.json === true, io, stop })
     }
     if (original !== undefined || vkey !== undefined) throw new UsageError('--original and --vkey go with --check')
     if (dir === undefined) throw new UsageError('DIR is missing')
     if (key === undefined || out === undefined) throw new UsageError('--key and --out are needed')
     const namesKey = await openNamesKey(namesKeyFile, values['names-key-new'] === true)
-    return await writeCopy({ dir, keyFile: key, out, namesKey, json: values.json === true, io, stop })
+    return await writeCopy({ dir, keyFile: key, out, archives, namesKey, json: values.json === true, io, stop })
   } catch (error) {
     const signal = stop.received()
     if (signal !== undefined) return signalStatus(signal)
@@ -87,6 +89,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
 }
 
 interface Common {
+  readonly archives: readonly string[] | undefined
   readonly namesKey: Uint8Array
   readonly json: boolean
   readonly io: Io
@@ -99,11 +102,11 @@ async function writeCopy({
   out,
   ...common
 }: Common & { readonly dir: string; readonly keyFile: string; readonly out: string }): Promise<number> {
-  const { namesKey, json, io } = common
+  const { archives, namesKey, json, io } = common
   await requireLogPlace(dir)
   if (await exists(out)) throw new CommandError(exit.fault, `${printable(out)} exists; a copy replaces nothing`)
   const key = await openSigningKey(keyFile)
-  const source = await openExportSource(dir, [parseVkey(key.vkey)])
+  const source = await openExportSource({ place: dir, archives }, [parseVkey(key.vkey)])
   if (source.manifest !== undefined) throw new CommandError(exit.fault, `${printable(dir)} is a redacted copy already`)
   const manifest = await counting(common, source.head.size, 'entries redacted', (onProgress) =>
     writeRedactedCopy({ source, namesKey, key, dir: out, onProgress }),
@@ -123,14 +126,14 @@ async function checkCopy({
   readonly original: string
   readonly vkey: string | undefined
 }): Promise<number> {
-  const { namesKey, json, io } = common
+  const { archives, namesKey, json, io } = common
   await requireLogPlace(check)
   await requireLogPlace(place)
   const keys = vkey === undefined ? undefined : [vkeyOption(vkey)]
-  const copy = await openExportSource(check, keys)
+  const copy = await openExportSource({ place: check }, keys)
   const { manifest } = copy
   if (manifest === undefined) throw new CommandError(exit.verificationFailed, `${printable(check)} has no manifest`)
-  const original = await openExportSource(place, keys)
+  const original = await openExportSource({ place, archives }, keys)
   const fault = await counting(common, manifest.size, 'entries checked', (onProgress) =>
     findRedactionFault({ copy, manifest, original, namesKey, onProgress }),
   )

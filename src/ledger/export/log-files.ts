@@ -1,13 +1,14 @@
 import { join } from 'node:path'
-import { isCode, nodeDisk, readSmallFile } from '../disk.ts'
+import { nodeDisk, readSmallFile } from '../disk.ts'
 import { hashBytes, maxBundleBytes, type TileId, tilePath, tileWidth } from '../tile.ts'
+import { createTileFiles } from '../tile-files.ts'
 
 /** The files of a C2SP tlog-tiles log, wherever they are. Nothing that comes from here is to be trusted. */
 export interface LogFiles {
   /** Tiles that may be asked for at once. */
   readonly atOnce: number
   checkpoint(): Promise<Buffer | undefined>
-  /** The tile, or a wider one in its place where the log has grown since. */
+  /** The tile, or a wider one in its place where the log has grown since. @throws BundleError for one that cannot be cut */
   tile(id: TileId): Promise<FoundTile | undefined>
 }
 
@@ -19,32 +20,20 @@ interface FoundTile {
 
 const maxCheckpointBytes = 512 * 1024
 
-/** The log in a folder, which a broker may be writing. */
-export function logInFolder(dir: string): LogFiles {
-  const read = (path: string, maxBytes: number): Promise<Buffer | undefined> =>
-    readSmallFile(nodeDisk, join(dir, path), maxBytes).catch((error: unknown) => {
-      if (isCode(error, 'ENOTDIR')) return undefined
-      throw error
-    })
+/** The log in a folder, which a broker may be writing, and in those that its older entry bundles were moved to. */
+export function logInFolder(dir: string, archives: readonly string[] = []): LogFiles {
+  const places = [dir, ...archives].map((place) => createTileFiles(nodeDisk, place))
   return {
     atOnce: 1,
-    checkpoint: () => read('checkpoint', maxCheckpointBytes),
+    checkpoint: () => readSmallFile(nodeDisk, join(dir, 'checkpoint'), maxCheckpointBytes),
     async tile(id) {
-      for (const width of [id.width, ...(await widerThan(dir, id))]) {
-        const bytes = await read(tilePath({ ...id, width }), maxTileBytes(id))
-        if (bytes !== undefined) return { width, bytes }
+      for (const files of places) {
+        const bytes = await files.readCut(id)
+        if (bytes !== undefined) return { width: id.width, bytes }
       }
       return undefined
     },
   }
-}
-
-/** Widths in which a wider tile may stand in the same place. */
-async function widerThan(dir: string, id: TileId): Promise<readonly number[]> {
-  if (id.width === tileWidth) return []
-  const names = await nodeDisk.readdir(join(dir, `${tilePath({ ...id, width: tileWidth })}.p`)).catch(() => [])
-  const partial = names.filter((name) => /^[1-9]\d{0,2}$/.test(name)).map(Number)
-  return [tileWidth, ...partial.filter((width) => width > id.width && width < tileWidth)]
 }
 
 /** The log below a URL that `isLogUrl` takes. */

@@ -129,9 +129,15 @@ export function ocsfDetailsOf(entry: Entry): OcsfDetails {
         ...success,
         status_detail: entry.detail,
       }
-    case 'config.ledger_repaired':
     case 'config.key_rotated':
+      return { ...managed(entry, [3, 'Update'], thing('ledger key', entry.new_key)), ...success }
     case 'config.archived':
+      return {
+        ...managed(entry, [5, 'Move'], thing('ledger entries', `${entry.from} to ${entry.to}`)),
+        ...success,
+        status_detail: entry.destination,
+      }
+    case 'config.ledger_repaired':
       return { ...managed(entry, [3, 'Update'], thing('ledger', 'ledger')), ...success }
   }
 }

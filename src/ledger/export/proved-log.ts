@@ -2,7 +2,16 @@ import { messageOf } from '../../base/errors.ts'
 import type { Checkpoint } from '../checkpoint.ts'
 import { leafHash } from '../merkle.ts'
 import { createSubtrees, rootOfHashes } from '../subtrees.ts'
-import { hashBytes, hashesAtLevel, parseBundle, type TileId, tilePath, tileWidth, widthAt } from '../tile.ts'
+import {
+  BundleError,
+  hashBytes,
+  hashesAtLevel,
+  parseBundle,
+  type TileId,
+  tilePath,
+  tileWidth,
+  widthAt,
+} from '../tile.ts'
 import type { LogFiles } from './log-files.ts'
 
 /** Bytes of an entry and where it stands. */
@@ -32,7 +41,7 @@ export interface ProvedLog<Head extends Checkpoint> {
   entries(from: number): AsyncGenerator<readonly LogEntry[]>
 }
 
-/** Times the head is read when the log grows while its newest tiles are being read. */
+/** Times it is tried: a log that is being written takes partial tiles away, and writes others, while they are read. */
 const mostTries = 5
 
 /**
@@ -43,15 +52,12 @@ export async function openProvedLog<Head extends Checkpoint>(
   files: LogFiles,
   readHead: () => Promise<Head>,
 ): Promise<ProvedLog<Head>> {
-  let head = await readHead()
   for (let tries = 1; ; tries++) {
+    const head = await readHead()
     try {
       return await openAt(files, head)
     } catch (error) {
       if (!(error instanceof UnprovedError) || tries === mostTries) throw error
-      const next = await readHead()
-      if (next.size === head.size) throw error
-      head = next
     }
   }
 }
@@ -99,7 +105,10 @@ async function openAt<Head extends Checkpoint>(files: LogFiles, head: Head): Pro
 
 /** The bytes of a bundle in its own width, whatever wider one was found. */
 async function readBundle(files: LogFiles, id: TileId): Promise<Buffer> {
-  const found = await files.tile(id)
+  const found = await files.tile(id).catch((error: unknown) => {
+    if (error instanceof BundleError) throw new UnprovedError(`${tilePath(id)} cannot be cut: ${error.message}`)
+    throw error
+  })
   if (found === undefined) throw new UnprovedError(`${tilePath(id)} is missing`)
   if (found.width === id.width) return found.bytes
   const kept = split(found.bytes, { ...id, width: found.width }).slice(0, id.width)

@@ -23,19 +23,26 @@ export interface ExportSource {
   entries(from: number): AsyncGenerator<readonly LogEntry[]>
 }
 
+export interface ExportPlace {
+  /** A ledger folder, a copy of one, a redacted copy, or the URL of a log. */
+  readonly place: string
+  /** Folders that older entry bundles were moved to. */
+  readonly archives?: readonly string[] | undefined
+}
+
 /**
- * Opens a ledger folder, a copy of one, a redacted copy, or the URL of a log. With `keys`, one of them must have signed its
- * checkpoint, and nothing beyond that is read; without, the signature is not looked at.
+ * Opens a log. With `keys`, one of them must have signed its checkpoint, and nothing beyond that is read; without, the signature is
+ * not looked at.
  * @throws NoteError when the checkpoint is malformed or not signed by one of the keys; UnprovedError when the tiles do not lead to it;
  * other errors when it cannot be read.
  */
 export async function openExportSource(
-  dirOrUrl: string,
+  { place, archives }: ExportPlace,
   keys: readonly VerifierKey[] | undefined,
 ): Promise<ExportSource> {
-  const isUrl = isLogUrl(dirOrUrl)
-  const files = isUrl ? logAtUrl(dirOrUrl) : logInFolder(dirOrUrl)
-  const manifest = isUrl ? undefined : await manifestIn(dirOrUrl, keys)
+  const isUrl = isLogUrl(place)
+  const files = isUrl ? logAtUrl(place) : logInFolder(place, archives)
+  const manifest = isUrl ? undefined : await manifestIn(place, keys)
 
   async function readHead(): Promise<Checkpoint> {
     if (manifest !== undefined) return manifest
@@ -52,7 +59,7 @@ export async function openExportSource(
     manifest,
     async *entries(from) {
       yield* log.entries(from)
-      if (keys === undefined && !isUrl) yield* unsignedEntries(dirOrUrl, Math.max(from, head.size))
+      if (keys === undefined && !isUrl) yield* unsignedEntries(place, Math.max(from, head.size))
     },
   }
 }

@@ -29,6 +29,7 @@ describe('docs/export.md', () => {
   it('lists every column with its type, in order', () => {
     const listed = tableOf('column').map(([name, type]) => ({ name: bare(name), type }))
     expect(listed).toEqual(columns.map(({ name, type }) => ({ name, type })))
+    expect(new Set(columns.map(({ name }) => name)).size).toBe(columns.length)
   })
 
   it('says what each kind is in OCSF', () => {

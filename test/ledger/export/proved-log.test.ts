@@ -9,7 +9,7 @@ import { type LogFiles, logAtUrl, logInFolder } from '../../../src/ledger/export
 import { openProvedLog, UnprovedError } from '../../../src/ledger/export/proved-log.ts'
 import { leafHash } from '../../../src/ledger/merkle.ts'
 import { withFolder } from '../../support/ledger.ts'
-import { writeTileLog } from '../../support/tiles.ts'
+import { tileLog } from '../../support/tile-log.ts'
 
 const payloadsOf = (count: number): string[] => Array.from({ length: count }, (_, n) => `entry ${n}`)
 
@@ -44,7 +44,7 @@ describe('a log that is led to its root', () => {
   it.each([0, 1, 2, 255, 256, 257, 300, 511, 512, 769])('gives all %i entries, and those from any index on', (size) =>
     withFolder(async (dir) => {
       const payloads = payloadsOf(size)
-      await writeTileLog(dir, payloads)
+      await tileLog(payloads).write(dir)
       const files = logInFolder(dir)
       expect(await readAll(files)).toEqual(expected(payloads))
       for (const from of [1, 200, 256, size]) {
@@ -56,7 +56,7 @@ describe('a log that is led to its root', () => {
   it('reads nothing but a few tiles before the entries that are asked for, however long the log is', () =>
     withFolder(async (dir) => {
       const payloads = payloadsOf(65_536 + 700)
-      await writeTileLog(dir, payloads)
+      await tileLog(payloads).write(dir)
       const asked: string[] = []
       const files = logInFolder(dir)
       const counting: LogFiles = {
@@ -78,7 +78,7 @@ describe('a log that is led to its root', () => {
   it('gives out nothing else, whatever bit of whatever file is changed, cut off or missing', () =>
     withFolder(async (dir) => {
       const payloads = payloadsOf(600)
-      await writeTileLog(dir, payloads)
+      await tileLog(payloads).write(dir)
       const paths = await filesBelow(dir)
       const whole = expected(payloads)
       const damage = fc.record({
@@ -113,7 +113,7 @@ describe('a log that is led to its root', () => {
 
   it('says which file it is', () =>
     withFolder(async (dir) => {
-      await writeTileLog(dir, payloadsOf(300))
+      await tileLog(payloadsOf(300)).write(dir)
       await writeFile(join(dir, 'tile/entries/000'), await readFile(join(dir, 'tile/entries/001.p/44')))
       await expect(readAll(logInFolder(dir))).rejects.toThrow(/^tile\/entries\/000: the bundle ends after 44 of 256/)
       await rm(join(dir, 'tile/1'), { recursive: true })
@@ -124,10 +124,10 @@ describe('a log that is led to its root', () => {
     withFolder(async (dir) =>
       withFolder(async (later) => {
         const payloads = payloadsOf(300)
-        await writeTileLog(dir, payloads)
+        await tileLog(payloads).write(dir)
         for (const size of [310, 513]) {
           await rm(join(dir, 'tile'), { recursive: true, force: true })
-          await writeTileLog(later, payloadsOf(size))
+          await tileLog(payloadsOf(size)).write(later)
           await rename(join(later, 'tile'), join(dir, 'tile'))
           expect(await readAll(logInFolder(dir))).toEqual(expected(payloads))
         }
@@ -136,7 +136,7 @@ describe('a log that is led to its root', () => {
 
   it('begins again with the new head when the log grows while it is opened', () =>
     withFolder(async (dir) => {
-      await writeTileLog(dir, payloadsOf(3))
+      await tileLog(payloadsOf(3)).write(dir)
       const files = logInFolder(dir)
       const heads = [{ origin: 'x', size: 2, root: Buffer.alloc(32) }, await headOf(files)]
       const log = await openProvedLog(files, async () => heads.shift() ?? headOf(files))
@@ -154,7 +154,7 @@ describe('a log at a URL', () => {
   it('is read like a folder, several bundles at once, and bounded', () =>
     withFolder(async (dir) => {
       const payloads = payloadsOf(3000)
-      await writeTileLog(dir, payloads)
+      await tileLog(payloads).write(dir)
       let huge = false
       const server = createServer(async (request, response) => {
         try {
