@@ -60,7 +60,7 @@ describe('writ get', () => {
   })
 
   describe('--receipt', () => {
-    const proof = 'c2sp.org/tlog-proof@v1\nindex 1\nAAAA\n\nwrit.test/ledger\n2\nAAAA\n\n— writ.test/ledger AAAA\n'
+    const proof = 'c2sp.org/tlog-proof@v1\nindex 1\n\nwrit.test/ledger\n2\nAAAA\n\n— writ.test/ledger AAAA\n'
     const receiptRoute = 'GET /v1/ledger/entries/1/receipt'
     const withProof = (text: string | null | undefined) => () =>
       issued(60_000, {
