@@ -23,7 +23,7 @@ export function createBroker(deps: BrokerDeps): Broker {
   const stages = createStages(deps)
   const { desk, registry, trace } = stages
 
-  /** token → identity → decision → (approval) → grant → intent → mint → record → answer. */
+  /** token → identity → decision → (approval) → grant → intent → mint → record → (receipt) → answer. */
   async function issue(caller: Caller, request: CredentialRequest): Promise<Result<Issued | Pending>> {
     const entered = await desk.enter(caller, { purpose: request.purpose })
     if (!entered.ok) return entered
@@ -52,7 +52,7 @@ export function createBroker(deps: BrokerDeps): Broker {
     const intent = await trace('ledger.intent', { 'writ.grant': opening.id }, () =>
       stages.recordIntent(opening, access, by),
     )
-    const issued = await stages.mint(intent, access, wanted.value.params, by)
+    const issued = await stages.proved(await stages.mint(intent, access, wanted.value.params, by), request)
     const held = await stages.stillWanted(issued.grant, by)
     if (!held.ok) return desk.refused(entered.value, held.refusal, access)
     return ok({ status: 'issued', body: stages.issuedBody(issued, access), secret: issued.minted.secret })

@@ -28,6 +28,7 @@ import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
 import { recordedUses } from './identity/replay.ts'
 import { createVerifier } from './identity/verify.ts'
+import { createEntryIndex } from './ledger/entry-index.ts'
 import { type FileLedger, openFileLedger } from './ledger/file.ts'
 import { openLedgerKey } from './ledger/keys.ts'
 import { createRefusals } from './ledger/refusals.ts'
@@ -129,11 +130,13 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
     opened.push(async () => verifier.close())
     const refusals = createRefusals({ ledger, clock })
+    const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
+    opened.push(() => entryIndex.close())
     const stages = { verifier, policies, state, ledger, refusals, sealer, engine, registry, tasks, approvals, ender }
-    const broker = createBroker({ ...stages, clock, log, trace })
+    const broker = createBroker({ ...stages, entryIndex, clock, log, trace })
 
-    let draining = false
-    const parts = { ledger, session, verifier, policies, state, isDraining: () => draining, entryLogs }
+    const draining = new AbortController()
+    const parts = { ledger, session, verifier, policies, state, isDraining: () => draining.signal.aborted, entryLogs }
     metrics.watch(watchedBy(parts))
     const app = createApp({
       broker,
@@ -142,7 +145,8 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       log,
       clock,
       limits: { maxInFlight: config.limits.concurrency, requestMs: config.limits.requestTimeoutMs },
-      isDraining: () => draining,
+      draining: draining.signal,
+      publishedLog: { log: ledger, public: config.ledger.public },
       docsUrlBase: config.url,
       version,
       onUndelivered: (id) => void broker.endUndelivered(id),
@@ -154,7 +158,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     void session.start().then(() => reconciler.revokeStrays(unsettled))
     const server = await startServer({ app, ...listenOf(config), clock, log, docsUrlBase: config.url })
     opened.push(async () => {
-      draining = true
+      draining.abort()
       await server.close(config.limits.drainTimeoutMs)
       await sweep.stop()
       await ledger.append({ kind: 'broker.stopped', ...byBroker('stop'), cause: 'asked to stop' })

@@ -208,6 +208,12 @@ const table = {
     detail: 'Without a durable record no credential is issued.',
     fix: 'Try again later; operators: look at the disk of the ledger.',
   },
+  receipt_pending: {
+    status: 503,
+    title: 'The receipt is not ready yet',
+    detail: 'The entry is on record, and no signed checkpoint covers it yet.',
+    fix: 'Try again as `Retry-After` says; checkpoints are signed several times a second while the ledger is well.',
+  },
   state_unavailable: {
     status: 503,
     title: 'The shared state cannot be reached',

@@ -1,7 +1,7 @@
 import { bounded } from '../base/bounded.ts'
 import type { Clock } from '../base/clock.ts'
 import { parseDuration } from '../base/duration.ts'
-import { BrokerFault } from '../base/errors.ts'
+import { BrokerFault, messageOf } from '../base/errors.ts'
 import { isId } from '../base/ids.ts'
 import type { Log } from '../base/log.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
@@ -18,7 +18,10 @@ import type { Provenance } from '../grants/provenance.ts'
 import type { Registry } from '../grants/registry.ts'
 import type { Tasks } from '../grants/tasks.ts'
 import type { Verifier } from '../identity/verify.ts'
+import { awaitReceipt } from '../ledger/await-receipt.ts'
+import type { EntryIndex } from '../ledger/entry-index.ts'
 import type { Ledger } from '../ledger/ledger.ts'
+import type { PublishedLog } from '../ledger/published.ts'
 import type { Refusals } from '../ledger/refusals.ts'
 import type { Sealer } from '../ledger/seal.ts'
 import type { PolicySet } from '../policy/compile.ts'
@@ -36,7 +39,8 @@ export interface BrokerDeps {
   readonly verifier: Verifier
   readonly policies: { current(): PolicySet; reload(): Promise<PolicyStatus> }
   readonly state: State
-  readonly ledger: Ledger
+  readonly ledger: Ledger & PublishedLog
+  readonly entryIndex: Pick<EntryIndex, 'mayHold'>
   readonly refusals: Refusals
   readonly sealer: Sealer
   readonly engine: (kind: string) => Engine
@@ -50,6 +54,9 @@ export interface BrokerDeps {
 }
 
 type Allowed = Exclude<Decision, { effect: 'deny' }>
+
+/** A recorded secret, and its receipt where one was asked for. */
+type Proved = Recorded & { readonly proof?: string | null }
 
 /** The steps that `broker.ts` puts in order. */
 export interface Stages extends BrokerDeps {
@@ -67,9 +74,14 @@ export interface Stages extends BrokerDeps {
   originOf(entered: Entered, wanted: AccessRequest, gate: Clear): GrantOrigin
   recordIntent(grant: Grant, access: Access, by: Provenance): Promise<Grant>
   mint(grant: Grant, access: Access, callerParams: Readonly<Record<string, string>>, by: Provenance): Promise<Recorded>
+  /**
+   * Where the request waits for its receipt: with the receipt, or null when there is none within a second, and with the grant as
+   * it is by then. Never keeps a minted credential from its caller.
+   */
+  proved(recorded: Recorded, request: CredentialRequest): Promise<Proved>
   /** Whether the secret may leave: its task may have ended, or a switch been pulled, while Vault was minting. Ends the grant if not. */
   stillWanted(grant: Grant, by: Provenance): Promise<Result<void>>
-  issuedBody(recorded: Recorded, access: Access): Omit<IssuedCredential, 'secret'>
+  issuedBody(proved: Proved, access: Access): Omit<IssuedCredential, 'secret'>
   /** The caller's own live, renewable grant. */
   heldGrant(entered: Entered, id: string): Promise<Result<Grant>>
   decideAgain(entered: Entered, grant: Grant, ttl: string | undefined, caller: Caller): Promise<Decision>
@@ -126,6 +138,15 @@ export function createStages(deps: BrokerDeps): Stages {
       return minting
     },
     mint: (grant, access, callerParams, by) => mintAndRecord(mintDeps, grant, access, callerParams, by),
+    async proved(recorded, { receipt }) {
+      if (receipt === undefined) return recorded
+      const { index } = recorded.position
+      const proof = await awaitReceipt(deps.ledger, index).catch((error: unknown) => {
+        deps.log.error({ index, error: messageOf(error) }, 'receipt_failed')
+        return undefined
+      })
+      return { ...recorded, grant: (await registry.get(recorded.grant.id)) ?? recorded.grant, proof: proof ?? null }
+    },
     async stillWanted(grant, by) {
       try {
         if (grant.approval !== undefined) await deps.approvals.attach(grant.approval, grant.id)
@@ -138,7 +159,7 @@ export function createStages(deps: BrokerDeps): Stages {
       await deps.ender.end(grant, { cause: 'task_ended', by })
       return refuse('state_conflict', 'grant.live', 'it was ended while it was minted')
     },
-    issuedBody: ({ grant, position }, access) => ({
+    issuedBody: ({ grant, position: { index }, proof }, access) => ({
       grant: grant.id,
       workload: grant.workload,
       purpose: grant.purpose,
@@ -151,7 +172,11 @@ export function createStages(deps: BrokerDeps): Stages {
       revocable: grant.revocable,
       delivery: grant.delivery,
       ...(grant.task === undefined ? {} : { task: grant.task }),
-      ledger: { index: position.index, receipt: `/v1/ledger/entries/${position.index}/receipt` },
+      ledger: {
+        index,
+        receipt: `/v1/ledger/entries/${index}/receipt`,
+        ...(proof === undefined ? {} : { proof }),
+      },
     }),
     async heldGrant(entered, id) {
       const grant = isId('gr', id) ? await registry.get(id) : undefined

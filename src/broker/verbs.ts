@@ -1,4 +1,5 @@
 import { bounded } from '../base/bounded.ts'
+import type { Code } from '../base/codes.ts'
 import { parseDuration } from '../base/duration.ts'
 import { type GrantId, isId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
@@ -11,25 +12,24 @@ import type {
   RevocationRequest,
   RevocationResult,
 } from '../contract/grant.ts'
-import type { EntryFilter, EntryList, StoredEntryView } from '../contract/ledger.ts'
 import type { PolicyStatus } from '../contract/policy.ts'
 import type { EndedTask, TaskRequest, TaskView } from '../contract/task.ts'
 import { type Approval, approvalView } from '../grants/approvals.ts'
-import { isOperator, mayEnd, mayReadEntry, maySee } from '../grants/authority.ts'
+import { isOperator, mayEnd, maySee } from '../grants/authority.ts'
 import type { Grant } from '../grants/grant.ts'
 import { byBroker } from '../grants/provenance.ts'
 import { type Task, taskView } from '../grants/tasks.ts'
-import { createQueries, entryView } from '../ledger/query.ts'
 import { standing } from '../policy/decide.ts'
 import type { Caller } from './caller.ts'
 import type { Entered } from './desk.ts'
 import { listGrants } from './list.ts'
+import { createRecordVerbs, type RecordVerbs } from './record.ts'
 import type { Stages } from './stages.ts'
 import { pullSwitch } from './switch.ts'
 import { grantView } from './views.ts'
 
 /** Everything but issuing and renewing: looking, ending, tasks, approvals, the record. */
-export interface Verbs {
+export interface Verbs extends RecordVerbs {
   grant(caller: Caller, id: string): Promise<Result<GrantView>>
   grants(caller: Caller, filter: GrantFilter): Promise<Result<GrantList>>
   revoke(caller: Caller, id: string, reason: string | undefined): Promise<Result<EndedGrant>>
@@ -42,8 +42,6 @@ export interface Verbs {
   approvals(caller: Caller): Promise<Result<readonly ApprovalView[]>>
   approve(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
   denyApproval(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
-  entries(caller: Caller, filter: EntryFilter): Promise<Result<EntryList>>
-  entry(caller: Caller, index: number): Promise<Result<StoredEntryView>>
   reloadPolicies(caller: Caller): Promise<Result<PolicyStatus>>
   /** Ends a grant whose secret never reached its caller. Never rejects: the sweep goes on with what fails. */
   endUndelivered(id: GrantId): Promise<void>
@@ -54,11 +52,13 @@ const defaultTaskSeconds = 3600
 /** No task outlasts a working day and the night after it; what runs longer is a service. */
 const longestTaskSeconds = 86_400
 
-export function createVerbs(stages: Stages): Verbs {
-  const { desk, registry, tasks, approvals, ender, ledger, clock } = stages
-  const query = createQueries(ledger)
+/** Something is not there, was not asked rightly, or has to wait: nobody was turned away. */
+const noDecision: ReadonlySet<Code> = new Set<Code>(['not_found', 'request_invalid', 'draining'])
 
-  /** Verifies the caller, then runs the verb; a refusal of the verb is recorded, except that something is not there. */
+export function createVerbs(stages: Stages): Verbs {
+  const { desk, registry, tasks, approvals, ender, clock } = stages
+
+  /** Verifies the caller, then runs the verb. A refusal of the verb is recorded, unless it was no decision. */
   async function entered<T>(
     caller: Caller,
     verb: (entered: Entered) => Promise<Result<T>>,
@@ -67,7 +67,7 @@ export function createVerbs(stages: Stages): Verbs {
     const who = await desk.enter(caller)
     if (!who.ok) return who
     const result = await verb(who.value)
-    if (result.ok || result.refusal.code === 'not_found') return result
+    if (result.ok || noDecision.has(result.refusal.code)) return result
     return desk.refused(who.value, result.refusal, about)
   }
 
@@ -96,6 +96,7 @@ export function createVerbs(stages: Stages): Verbs {
     )
 
   return {
+    ...createRecordVerbs(stages, entered),
     grant: (caller, id) =>
       entered(caller, async (who) => {
         const grant = await seenGrant(who, id)
@@ -174,19 +175,6 @@ export function createVerbs(stages: Stages): Verbs {
       ),
     approve: (caller, id, reason) => verdict(caller, id, true, reason),
     denyApproval: (caller, id, reason) => verdict(caller, id, false, reason),
-    entries: (caller, filter) =>
-      entered(caller, async ({ party }) => {
-        const reader = party.person !== undefined
-        if (!reader) return refuse('role_required', 'ledger.read', 'needs an auditor or an owner')
-        return query(filter, ({ entry }) => mayReadEntry(party, entry.owner))
-      }),
-    entry: (caller, index) =>
-      entered(caller, async ({ party }) => {
-        const stored = await ledger.get(index)
-        return stored !== undefined && mayReadEntry(party, stored.entry.owner)
-          ? ok(entryView(stored))
-          : refuse('not_found', 'entry', 'no such entry')
-      }),
     async endUndelivered(id) {
       const grant = await registry.get(id)
       if (grant === undefined) return

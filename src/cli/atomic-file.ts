@@ -12,10 +12,11 @@ export interface AtomicFile {
   abandon(): Promise<void>
 }
 
-/** Begins a file of mode 0600 beside the one it will become. */
-export async function createAtomicFile(path: string): Promise<AtomicFile> {
+/** Begins a file of that mode, whatever the umask, beside the one it will become. */
+export async function createAtomicFile(path: string, mode = 0o600): Promise<AtomicFile> {
   const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`
-  const file = await open(temporary, 'wx', 0o600)
+  const file = await open(temporary, 'wx', mode)
+  await file.chmod(mode)
   let committed = false
   return {
     write: (chunk) => file.writeFile(chunk),

@@ -1,4 +1,3 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import type { z } from 'zod'
 import { type ApprovalView, approvalSchema } from '../contract/approval.ts'
 import {
@@ -22,11 +21,10 @@ import {
   revocationResultSchema,
 } from '../contract/grant.ts'
 import { type EntryList, entryListSchema, type StoredEntryView, storedEntrySchema } from '../contract/ledger.ts'
-import { problemSchema } from '../contract/problem.ts'
 import { type EndedTask, endedTaskSchema, type TaskRequest, type TaskView, taskSchema } from '../contract/task.ts'
+import { type Answer, type Call, send, type Target } from './broker-call.ts'
 import { CommandError, exit } from './command.ts'
-import { ProblemError } from './problem-error.ts'
-import type { TokenSource } from './token.ts'
+import { followEntries } from './event-stream.ts'
 
 /** The broker as the commands see it. Every verb throws `ProblemError` when the broker says no, `CommandError` otherwise. */
 export interface BrokerClient {
@@ -44,27 +42,21 @@ export interface BrokerClient {
   decideApproval(id: string, verdict: 'approve' | 'deny', reason: string | undefined): Promise<ApprovalView>
   entries(filter: Readonly<Record<string, string>>): Promise<EntryList>
   entry(index: number): Promise<StoredEntryView>
-  /** The text of a receipt, as it came. */
+  /** The text of a receipt, as it came; tries again for some seconds while no checkpoint covers the entry. */
   receipt(index: number): Promise<string>
+  /** Entries that are recorded after the one with index `after`, over one connection; see `followEntries`. */
+  events(
+    filter: Readonly<Record<string, string>>,
+    after: number | undefined,
+    stop: AbortSignal,
+  ): AsyncIterable<StoredEntryView>
 }
 
-interface Call {
-  readonly method: 'GET' | 'POST'
-  readonly path: string
-  readonly body?: object
-  readonly deadlineMs?: number
-  /** Further tries after the broker could not be reached or said 503. Only for calls that may safely be repeated. */
-  readonly retries?: number
-}
-
-const maxAnswerBytes = 8 * 1024 * 1024
-const defaultDeadlineMs = 30_000
 // Ending many grants waits for Vault, one after the other.
 const endingDeadlineMs = 120_000
-const pauseBetweenTriesMs = 500
 
 /** A client of the broker at `url`. A refusal (4xx) is never retried. */
-export function createBrokerClient(to: { readonly url: string; readonly token: TokenSource }): BrokerClient {
+export function createBrokerClient(to: Target): BrokerClient {
   const call = async <S extends z.ZodType>(schema: S, details: Call): Promise<z.output<S>> =>
     understood(schema, await send(to, details), to.url)
   const id = encodeURIComponent
@@ -96,78 +88,11 @@ export function createBrokerClient(to: { readonly url: string; readonly token: T
       call(approvalSchema, post(`/v1/approvals/${id(approval)}/${verdict}`, { reason })),
     entries: (filter) => call(entryListSchema, get(`/v1/ledger/entries?${new URLSearchParams(filter)}`)),
     entry: (index) => call(storedEntrySchema, get(`/v1/ledger/entries/${index}`)),
-    receipt: async (index) => (await send(to, get(`/v1/ledger/entries/${index}/receipt`))).text,
+    async receipt(index) {
+      return (await send(to, { ...get(`/v1/ledger/entries/${index}/receipt`), retries: 6 })).text
+    },
+    events: (filter, after, stop) => followEntries(to, filter, after, stop),
   }
-}
-
-interface Answer {
-  readonly status: number
-  readonly text: string
-  /** `undefined` when the text is no JSON. */
-  readonly json: unknown
-}
-
-async function send(to: { url: string; token: TokenSource }, call: Call): Promise<Answer> {
-  for (let triesLeft = call.retries ?? 0; ; triesLeft--) {
-    try {
-      return await sendOnce(to, call)
-    } catch (error) {
-      const passing = error instanceof ProblemError ? error.problem.status === 503 : error instanceof Unreachable
-      if (!passing || triesLeft <= 0) throw error
-      await pause(pauseBetweenTriesMs)
-    }
-  }
-}
-
-class Unreachable extends CommandError {}
-
-async function sendOnce(to: { url: string; token: TokenSource }, call: Call): Promise<Answer> {
-  const token = await to.token()
-  let response: Response
-  let text: string
-  try {
-    response = await fetch(`${to.url}${call.path}`, {
-      method: call.method,
-      headers: {
-        authorization: `Bearer ${token}`,
-        accept: 'application/json, application/problem+json, text/plain',
-        ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
-      },
-      // A redirect would carry the token to a place that nobody named.
-      redirect: 'error',
-      signal: AbortSignal.timeout(call.deadlineMs ?? defaultDeadlineMs),
-      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
-    })
-    text = await readBounded(response)
-  } catch (error) {
-    throw new Unreachable(exit.unavailable, `${to.url} ${whyUnreachable(error)}`, 'check WRIT_URL and the network', {
-      cause: error,
-    })
-  }
-  const json = parseJson(text)
-  if (response.status >= 200 && response.status < 300) return { status: response.status, text, json }
-  throw refusal(response, json, to.url)
-}
-
-function refusal(response: Response, json: unknown, url: string): Error {
-  const problem = problemSchema.safeParse(json)
-  const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN)
-  if (problem.success) return new ProblemError(problem.data, Number.isFinite(retryAfter) ? retryAfter : undefined)
-  // Not the broker's words: a proxy in between, another server, or a newer broker.
-  const { status } = response
-  const exitStatus =
-    status === 401
-      ? exit.unauthenticated
-      : status === 403
-        ? exit.refused
-        : status >= 502 || status === 429
-          ? exit.unavailable
-          : exit.fault
-  return new CommandError(
-    exitStatus,
-    `${url} answered ${status}, and not in the words of a broker`,
-    'check that WRIT_URL is the address of the broker itself',
-  )
 }
 
 function understood<S extends z.ZodType>(schema: S, { json }: Answer, url: string): z.output<S> {
@@ -178,32 +103,4 @@ function understood<S extends z.ZodType>(schema: S, { json }: Answer, url: strin
     exit.fault,
     `the answer of ${url} is not what this version of writ reads: ${fields.join(', ')}`,
   )
-}
-
-async function readBounded(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of response.body ?? []) {
-    size += chunk.byteLength
-    if (size > maxAnswerBytes) throw new Error('answered too much')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
-function whyUnreachable(error: unknown): string {
-  if (!(error instanceof Error)) return 'cannot be reached'
-  if (error.name === 'TimeoutError') return 'did not answer in time'
-  // fetch hides the socket's error one level down, and that of several addresses another.
-  const cause = error.cause instanceof AggregateError ? error.cause.errors[0] : error.cause
-  const code: unknown = typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined
-  return typeof code === 'string' ? `cannot be reached (${code})` : 'cannot be reached'
 }

@@ -15,6 +15,10 @@ export const credentialRequestSchema = z
       .refine((params) => Object.keys(params).length <= 16, 'at most 16 parameters')
       .optional(),
     approval: approvalIdField.optional(),
+    receipt: z
+      .enum(['wait'])
+      .optional()
+      .describe('Wait for the receipt of the issuance, for up to a second, and answer with it'),
   })
   .meta({ id: 'CredentialRequest' })
 export type CredentialRequest = z.infer<typeof credentialRequestSchema>
@@ -35,7 +39,15 @@ export const issuedCredentialSchema = z
     delivery: z.enum(['plain', 'wrapped']),
     secret: z.record(z.string(), z.unknown()).describe("Vault's own field names, or `wrap_info` fields when wrapped"),
     task: taskIdField.optional(),
-    ledger: z.object({ index: z.int(), receipt: z.string() }),
+    ledger: z.object({
+      index: z.int(),
+      receipt: z.string().describe('Where the receipt can be fetched'),
+      proof: z
+        .string()
+        .nullable()
+        .optional()
+        .describe('The receipt itself (C2SP tlog-proof), where it was waited for; null when it was not ready in time'),
+    }),
   })
   .meta({ id: 'IssuedCredential' })
 export type IssuedCredential = z.infer<typeof issuedCredentialSchema>

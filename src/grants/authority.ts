@@ -28,8 +28,23 @@ export const mayEnd = (party: Party, held: Held): boolean =>
 export const mayEndAsAuthority = (party: Party, held: Held): boolean =>
   owns(party, held.owner) || has(party, 'operator')
 
-/** Auditors read every entry; owners those of their workloads; nobody else reads any. */
+/** Teams whose entries a person may read: auditors read every entry (`undefined`), owners those of their workloads. */
+export const readableOwners = (person: Person): readonly string[] | undefined =>
+  person.roles.has('auditor') ? undefined : person.teams
+
+/** As `readableOwners` says; nobody else reads any entry. */
 export const mayReadEntry = (party: Party, owner: string | undefined): boolean =>
   has(party, 'auditor') || (owner !== undefined && owns(party, owner))
+
+/** Whoever may read an entry may prove it, and so may the workload whose grant it is about. */
+export const mayHaveReceipt = (
+  party: Party,
+  entry: { readonly [name in 'owner' | 'workload' | 'grant']?: string | undefined },
+): boolean =>
+  mayReadEntry(party, entry.owner) ||
+  (entry.grant !== undefined && party.workload !== undefined && party.workload === entry.workload)
+
+/** The log as it is published holds every entry. */
+export const mayReadLog = (party: Party): boolean => has(party, 'auditor')
 
 export const isOperator = (party: Party): boolean => has(party, 'operator')

@@ -25,6 +25,9 @@ export const alwaysCodes: readonly Code[] = [
   'draining',
 ]
 
+/** Codes a route that anyone may read can answer with. */
+export const openCodes: readonly Code[] = ['internal', 'ledger_unavailable', 'draining']
+
 /** Codes of a workload that may not act. */
 export const workloadCodes: readonly Code[] = [
   'workload_unknown',

@@ -4,6 +4,7 @@ import type { GrantId } from '../base/ids.ts'
 import type { Log } from '../base/log.ts'
 import type { Broker } from '../broker.ts'
 import type { Readiness } from '../contract/readiness.ts'
+import type { PublishedLog } from '../ledger/published.ts'
 import type { Env } from './incoming.ts'
 import { defaultLimits, type Limits } from './limits.ts'
 import type { Metrics } from './metrics.ts'
@@ -12,9 +13,11 @@ import type { Route } from './route.ts'
 import { approvalRoutes } from './routes/approvals.ts'
 import { credentialRoutes } from './routes/credentials.ts'
 import { docsRoutes } from './routes/docs.ts'
+import { eventRoutes } from './routes/events.ts'
 import { grantRoutes } from './routes/grants.ts'
 import { healthRoutes } from './routes/health.ts'
 import { ledgerRoutes } from './routes/ledger.ts'
+import { logRoutes } from './routes/log.ts'
 import { metricsRoutes } from './routes/metrics.ts'
 import { openApiRoutes } from './routes/openapi.ts'
 import { policyRoutes } from './routes/policies.ts'
@@ -28,7 +31,10 @@ export interface AppDeps {
   readonly clock: Clock
   /** Overrides of `defaultLimits`. */
   readonly limits?: Partial<Limits>
-  readonly isDraining: () => boolean
+  /** Aborted when no more work is taken: streams end then. */
+  readonly draining: AbortSignal
+  /** The log that is published under `/log/`, to everybody when it is public and to auditors when it is not. */
+  readonly publishedLog: { readonly log: PublishedLog; readonly public: boolean }
   /** The public URL of the broker without a trailing slash; links to the documentation start with it. */
   readonly docsUrlBase: string
   readonly version?: string
@@ -45,13 +51,14 @@ export type App = Hono<Env>
 /** Every route of the broker on one application. Answers are JSON; whatever is refused or fails is an RFC 9457 problem. */
 export function createApp(deps: AppDeps): App {
   const { broker, docsUrlBase } = deps
+  const limits = { ...defaultLimits, ...deps.limits }
   const pipeline = createPipeline({
     metrics: deps.metrics,
     log: deps.log,
     clock: deps.clock,
-    limits: { ...defaultLimits, ...deps.limits },
+    limits,
     docsUrlBase,
-    isDraining: deps.isDraining,
+    draining: deps.draining,
     onUndelivered: deps.onUndelivered ?? (() => {}),
   })
   const routes: readonly Route[] = [
@@ -60,6 +67,8 @@ export function createApp(deps: AppDeps): App {
     ...taskRoutes(broker),
     ...approvalRoutes(broker),
     ...ledgerRoutes(broker),
+    ...eventRoutes(broker, deps.clock, limits.streamBeatMs),
+    ...logRoutes(broker, deps.publishedLog),
     ...policyRoutes(broker),
     ...healthRoutes(deps.readiness),
     ...metricsRoutes(deps.metrics),
@@ -80,7 +89,8 @@ export function createApp(deps: AppDeps): App {
   return app
 }
 
-const honoPath = (path: string): string => path.replace(/\{(\w+)\}/g, ':$1')
+// The one parameter that holds slashes is the place of a tile.
+const honoPath = (path: string): string => path.replace('{tile}', ':tile{.+}').replace(/\{(\w+)\}/g, ':$1')
 
 // The `Allow` header of each path (RFC 9110 section 10.2.1); HEAD comes with GET.
 function allowedMethods(routes: readonly Route[]): Map<string, string> {

@@ -22,10 +22,17 @@ export function incomingOf(c: Context<Env>, requestId: RequestId, limits: Limits
     incoming,
     raw: c.req.raw,
     url: c.req.url,
+    target: pathOf(incoming?.url ?? c.req.url),
     ip: addressOf(incoming),
     header: (name) => c.req.raw.headers.get(name) ?? undefined,
     param: (name) => c.req.param(name),
   }
+}
+
+// The absolute form of a target (RFC 9112 section 3.2.2) is as good as the usual one.
+function pathOf(target: string): string {
+  const path = target.startsWith('/') ? target : new URL(target).pathname
+  return path.split('?', 1)[0] ?? ''
 }
 
 // A dual-stack socket names an IPv4 peer in IPv6 form; policies write the plain one.
@@ -50,4 +57,9 @@ export function watchDelivery(c: Context<Env>, grant: GrantId, undelivered: (gra
       if (!outgoing.writableFinished) undelivered(grant)
     })
   }
+}
+
+/** Closes the connection of a request, whatever has not been sent. */
+export function cutConnection(c: Context<Env>): void {
+  bindings(c).outgoing?.destroy()
 }

@@ -10,6 +10,12 @@ export interface Limits {
   readonly requestMs: number
   /** The same for verbs that end many grants and wait for Vault on each. */
   readonly bulkRequestMs: number
+  /** Streams at once; one more is refused. They do not count among the requests in work. */
+  readonly maxStreams: number
+  /** A stream whose reader takes nothing for this long is cut. */
+  readonly streamStallMs: number
+  /** A stream that has nothing to say sends a sign of life this often. */
+  readonly streamBeatMs: number
 }
 
 export const defaultLimits: Limits = {
@@ -19,4 +25,7 @@ export const defaultLimits: Limits = {
   bodyMs: 10_000,
   requestMs: 60_000,
   bulkRequestMs: 600_000,
+  maxStreams: 64,
+  streamStallMs: 30_000,
+  streamBeatMs: 15_000,
 }

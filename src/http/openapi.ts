@@ -2,7 +2,7 @@ import { OpenAPIHono, type RouteConfig } from '@hono/zod-openapi'
 import { z } from 'zod'
 import { type Code, codes } from '../base/codes.ts'
 import { problemSchema } from '../contract/problem.ts'
-import { alwaysCodes } from './answers.ts'
+import { alwaysCodes, openCodes } from './answers.ts'
 import type { Env } from './incoming.ts'
 import { type Answer, pathParam, type Route } from './route.ts'
 
@@ -35,7 +35,8 @@ function routeConfig(route: Route): RouteConfig {
   const bearer = route.access === 'bearer'
   const invalid: Code[] = route.body === undefined && route.query === undefined ? [] : ['request_invalid']
   const unread: Code[] = route.body === undefined ? [] : ['media_type']
-  const all = bearer ? [...alwaysCodes, ...invalid, ...unread, ...route.codes] : [...route.codes, 'internal' as const]
+  const always = route.access === 'open' ? openCodes : bearer ? alwaysCodes : (['internal'] as const)
+  const all = [...always, ...invalid, ...unread, ...route.codes]
   const id = pathParam(route.path)
   return {
     method: route.method,
@@ -71,10 +72,11 @@ function operationId(route: Route): string {
   return `${route.method}${name.join('')}${one}`
 }
 
-const success = (answer: Answer): RouteConfig['responses'][string] =>
-  typeof answer.content === 'string'
-    ? { description: answer.description, content: { [answer.content]: { schema: z.string() } } }
-    : { description: answer.description, content: { 'application/json': { schema: answer.content } } }
+function success({ description, content }: Answer): RouteConfig['responses'][string] {
+  if (content === undefined) return { description }
+  const [type, schema] = typeof content === 'string' ? [content, z.string()] : ['application/json', content]
+  return { description, content: { [type]: { schema } } }
+}
 
 function problems(list: readonly Code[]): RouteConfig['responses'] {
   const byStatus = Map.groupBy(new Set(list), (code) => codes[code].status)

@@ -5,7 +5,7 @@ import { type GrantId, newId, type RequestId } from '../base/ids.ts'
 import type { Log } from '../base/log.ts'
 import { type Refusal, type Result, refuse } from '../base/result.ts'
 import { currentTraceId } from '../base/trace.ts'
-import { type Env, hasUnreadBody, incomingOf, watchDelivery } from './incoming.ts'
+import { cutConnection, type Env, hasUnreadBody, incomingOf, watchDelivery } from './incoming.ts'
 import type { Limits } from './limits.ts'
 import { describeThrown } from './log.ts'
 import type { Metrics } from './metrics.ts'
@@ -13,8 +13,9 @@ import { withDeadline } from './middleware/deadline.ts'
 import { createGate } from './middleware/gate.ts'
 import { securityHeaders } from './middleware/headers.ts'
 import { createServerSpan } from './middleware/span.ts'
+import { createStreams } from './middleware/streams.ts'
 import { problemOf, refusalOfFault } from './problem.ts'
-import type { Reply } from './reply.ts'
+import type { Reply, TextStream } from './reply.ts'
 import type { Incoming, Route } from './route.ts'
 
 export interface PipelineDeps {
@@ -23,7 +24,8 @@ export interface PipelineDeps {
   readonly clock: Clock
   readonly limits: Limits
   readonly docsUrlBase: string
-  isDraining(): boolean
+  /** Aborted when no more work is taken. */
+  readonly draining: AbortSignal
   /** Called when a secret was minted and its caller cannot get it: too late, or the connection is gone. */
   onUndelivered(grant: GrantId): void
 }
@@ -46,8 +48,9 @@ const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', '
  * Whatever is thrown becomes a problem; the framework's own error page is never seen.
  */
 export function createPipeline(deps: PipelineDeps): Pipeline {
-  const { clock, limits, log } = deps
-  const gate = createGate(limits.maxInFlight, deps.isDraining)
+  const { clock, limits, log, draining } = deps
+  const gate = createGate(limits.maxInFlight, () => draining.aborted)
+  const streams = createStreams({ clock, max: limits.maxStreams, stallMs: limits.streamStallMs, draining })
   const commonHeaders = securityHeaders(deps.docsUrlBase)
   const inServerSpan = createServerSpan()
 
@@ -62,12 +65,17 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   const gated = (route: Route, incoming: Incoming): Promise<Result<Reply>> | Result<Reply> => {
     if (route.access === 'probe') return attempt(route, incoming)
-    const place = gate.enter()
+    const places = route.streams ? streams : gate
+    const place = places.enter()
     if (!place.ok) return place
-    // The place is given back when the work has ended, not when its caller stopped waiting.
-    const work = attempt(route, incoming).finally(gate.leave)
+    // The place is given back when the work has ended, not when its caller stopped waiting; a stream holds it on.
+    const work = attempt(route, incoming).then((outcome) => {
+      if (!isStream(outcome)) places.leave()
+      return outcome
+    })
     const expired = (): Result<Reply> => refuse('draining', 'the request took too long', 'deadline')
     return withDeadline(clock, route.bulk ? limits.bulkRequestMs : limits.requestMs, work, expired, (late) => {
+      if (isStream(late)) places.leave()
       if (late.ok && late.value.carries !== undefined) deps.onUndelivered(late.value.carries)
     })
   }
@@ -77,10 +85,30 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     const headers = commonHeaders(asked.requestId)
     headers['content-type'] = reply.type
     if (reply.headers !== undefined) Object.assign(headers, reply.headers)
-    if (deps.isDraining() || (!outcome.ok && hasUnreadBody(c))) headers.connection = 'close'
+    if (draining.aborted || (!outcome.ok && hasUnreadBody(c))) headers.connection = 'close'
     observe(c, asked, reply.status, outcome.ok ? 'ok' : outcome.refusal.code)
     if (reply.carries !== undefined) watchDelivery(c, reply.carries, deps.onUndelivered)
-    return new Response(reply.text, { status: reply.status, headers })
+    if (typeof reply.body === 'function') {
+      return new Response(startStream(c, asked, reply.body), { status: reply.status, headers })
+    }
+    // Said here, so that the answer to a HEAD says it too.
+    if (typeof reply.body !== 'string') headers['content-length'] = String(reply.body.length)
+    // Bytes come from a disk or were made here: no other thread shares their memory.
+    const body = reply.body as string | Uint8Array<ArrayBuffer>
+    return new Response(body === '' ? null : body, { status: reply.status, headers })
+  }
+
+  const startStream = (c: Context<Env>, asked: Asked, source: TextStream): ReadableStream<Uint8Array> | null => {
+    if (c.req.raw.method === 'HEAD') {
+      streams.leave()
+      return null
+    }
+    const cut = (): void => cutConnection(c)
+    return streams.start(source, cut, (end, thrown) => {
+      const fields = { request_id: asked.requestId, route: asked.label, end }
+      if (thrown !== undefined) log.error({ ...fields, ...describeThrown(thrown) }, 'fault')
+      log.info({ ...fields, duration_ms: Math.round(performance.now() - asked.startedMs) }, 'stream_ended')
+    })
   }
 
   const observe = (c: Context<Env>, asked: Asked, status: number, code: string): void => {
@@ -117,6 +145,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   }
 }
 
+const isStream = (outcome: Result<Reply>): boolean => outcome.ok && typeof outcome.value.body === 'function'
+
 /** What is known of a request before anything in it was looked at. */
 interface Asked {
   readonly label: string
@@ -131,7 +161,7 @@ function problemReply(refusal: Refusal, asked: Asked, docsUrlBase: string): Repl
   return {
     status: problem.status,
     type: 'application/problem+json',
-    text: JSON.stringify(problem),
+    body: JSON.stringify(problem),
     headers: asked.headers === undefined ? headers : { ...headers, ...asked.headers },
   }
 }

@@ -1,10 +1,16 @@
 import type { GrantId } from '../base/ids.ts'
 
-/** An answer before it becomes a response: text of one media type, and headers beyond the common ones. */
+/**
+ * Text that comes bit by bit, for as long as the connection lasts or the source has something to say. Aborting `ended` ends the
+ * source; what it holds is let go of before the iterator is done.
+ */
+export type TextStream = (ended: AbortSignal) => AsyncIterable<string>
+
+/** An answer before it becomes a response: a body of one media type, and headers beyond the common ones. */
 export interface Reply {
   readonly status: number
   readonly type: string
-  readonly text: string
+  readonly body: string | Uint8Array | TextStream
   readonly headers?: Readonly<Record<string, string>>
   /** The grant whose secret this answer carries: if it cannot be delivered the grant must end. */
   readonly carries?: GrantId
@@ -14,5 +20,5 @@ export interface Reply {
 export const jsonReply = (status: number, body: unknown): Reply => ({
   status,
   type: 'application/json',
-  text: JSON.stringify(body),
+  body: JSON.stringify(body),
 })

@@ -4,6 +4,7 @@ import type { Code } from '../base/codes.ts'
 import { type ApprovalId, type GrantId, isId, type RequestId, type TaskId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { Caller } from '../broker.ts'
+import { parseTilePath, type TileId } from '../ledger/tile.ts'
 import type { Limits } from './limits.ts'
 import { bearerToken } from './middleware/bearer.ts'
 import { type BodySource, readBody } from './middleware/body.ts'
@@ -13,6 +14,8 @@ import { jsonReply, type Reply } from './reply.ts'
 /** What the routes read of one request. Every string is attacker-controlled. */
 export interface Incoming extends BodySource {
   readonly url: string
+  /** The path exactly as it was sent: nothing decoded, no `..` followed. */
+  readonly target: string
   readonly ip: string
   readonly requestId: RequestId
   readonly limits: Limits
@@ -24,8 +27,8 @@ export interface Incoming extends BodySource {
 export interface Answer {
   readonly status: number
   readonly description: string
-  /** JSON by this schema, or text of this media type. */
-  readonly content: z.ZodType | string
+  /** JSON by this schema, or a body of this media type; absent where there is none. */
+  readonly content?: z.ZodType | string
 }
 
 /** One method of one path: how it is documented and how it is answered. */
@@ -35,8 +38,8 @@ export interface Route {
   readonly path: string
   readonly tag: string
   readonly summary: string
-  /** `probe` answers anyone, also when the broker is full or draining. */
-  readonly access: 'bearer' | 'probe'
+  /** `open` answers anyone within the limits of every request; `probe` also when the broker is full or draining. */
+  readonly access: 'bearer' | 'open' | 'probe'
   readonly id?: IdKind
   readonly body?: z.ZodType
   readonly query?: z.ZodType
@@ -44,6 +47,8 @@ export interface Route {
   readonly codes: readonly Code[]
   /** Waits for Vault on many grants, so it has the longer deadline. */
   readonly bulk?: boolean
+  /** Answers with a stream, which has a place among the streams and not among the requests in work. */
+  readonly streams?: boolean
   answer(incoming: Incoming): Promise<Result<Reply>>
 }
 
@@ -53,21 +58,23 @@ interface Ids {
   readonly approval: ApprovalId
   /** Place of a ledger entry. */
   readonly index: number
+  readonly tile: TileId
 }
-type IdKind = keyof Ids
+export type IdKind = keyof Ids
 
-interface Asked<K extends IdKind, B, Q> {
-  readonly caller: Caller
+/** What a request holds, checked by the schemas of its route. */
+export interface Asked<K extends IdKind, B, Q> {
   readonly id: Ids[K]
   readonly body: B
   readonly query: Q
+  header(name: string): string | undefined
 }
 
-interface BearerRoute<K extends IdKind, B, Q, V> extends Omit<Route, 'access' | 'answer' | 'id' | 'body' | 'query'> {
+interface Spec<A, K extends IdKind, B, Q, V> extends Omit<Route, 'access' | 'answer' | 'id' | 'body' | 'query'> {
   readonly id?: K
   readonly body?: z.ZodType<B>
   readonly query?: z.ZodType<Q>
-  handle(asked: Asked<K, B, Q>): Promise<Result<V>>
+  handle(asked: A): Promise<Result<V>>
   /** How the value is written; JSON with the first answer's status when absent. */
   write?(value: V): Reply
 }
@@ -77,32 +84,62 @@ interface BearerRoute<K extends IdKind, B, Q, V> extends Omit<Route, 'access' | 
  * a stranger without a token costs no parsing. The token is verified by the broker, not here.
  */
 export function bearerRoute<V, K extends IdKind = 'grant', B = undefined, Q = undefined>(
-  spec: BearerRoute<K, B, Q, V>,
+  spec: Spec<Asked<K, B, Q> & { readonly caller: Caller }, K, B, Q, V>,
 ): Route {
   const { handle, write, ...documented } = spec
-  const status = spec.answers[0]?.status ?? 200
-  const param = pathParam(spec.path)
-  const toReply = write ?? ((value: V): Reply => jsonReply(status, value))
   return {
     ...documented,
     access: 'bearer',
     async answer(incoming) {
       const token = bearerToken(incoming.header('authorization'), incoming.limits.maxTokenBytes)
       if (!token.ok) return token
-      const id = spec.id === undefined ? ok(undefined) : readId(spec.id, incoming.param(param ?? '') ?? '')
-      if (!id.ok) return id
-      const query = spec.query === undefined ? ok(undefined) : readQuery(incoming.url, spec.query)
-      if (!query.ok) return query
-      const body =
-        spec.body === undefined ? ok(undefined) : await readBody(incoming, spec.body, incoming.limits, incoming.clock)
-      if (!body.ok) return body
+      const asked = await readAsked<K, B, Q>(spec, incoming)
+      if (!asked.ok) return asked
       const caller: Caller = { token: token.value, requestId: incoming.requestId, ip: incoming.ip }
-      // The type parameters default to `undefined` exactly where the schema or the id is absent.
-      const asked = { caller, id: id.value, body: body.value, query: query.value } as Asked<K, B, Q>
-      const result = await handle(asked)
-      return result.ok ? ok(toReply(result.value)) : result
+      return toReply(spec, await handle({ ...asked.value, caller }))
     },
   }
+}
+
+/** A route that anyone may read, within the limits of every request. A token is not looked at. */
+export function openRoute<V, K extends IdKind = 'grant', B = undefined, Q = undefined>(
+  spec: Spec<Asked<K, B, Q>, K, B, Q, V>,
+): Route {
+  const { handle, write, ...documented } = spec
+  return {
+    ...documented,
+    access: 'open',
+    async answer(incoming) {
+      const asked = await readAsked<K, B, Q>(spec, incoming)
+      return asked.ok ? toReply(spec, await handle(asked.value)) : asked
+    },
+  }
+}
+
+async function readAsked<K extends IdKind, B, Q>(
+  spec: Pick<Route, 'id' | 'path' | 'query' | 'body'>,
+  incoming: Incoming,
+): Promise<Result<Asked<K, B, Q>>> {
+  const id = spec.id === undefined ? readNothing(spec.path, incoming) : readId(spec.id, spec.path, incoming)
+  if (!id.ok) return id
+  const query = spec.query === undefined ? ok(undefined) : readQuery(incoming.url, spec.query)
+  if (!query.ok) return query
+  const body =
+    spec.body === undefined ? ok(undefined) : await readBody(incoming, spec.body, incoming.limits, incoming.clock)
+  if (!body.ok) return body
+  const { header } = incoming
+  // The type parameters default to `undefined` exactly where the schema or the id is absent.
+  return ok({ id: id.value, body: body.value, query: query.value, header } as Asked<K, B, Q>)
+}
+
+function toReply<V>(
+  spec: Pick<Spec<never, IdKind, never, never, V>, 'write' | 'answers'>,
+  result: Result<V>,
+): Result<Reply> {
+  if (!result.ok) return result
+  return ok(
+    spec.write === undefined ? jsonReply(spec.answers[0]?.status ?? 200, result.value) : spec.write(result.value),
+  )
 }
 
 /** A route that anyone may read and that says nothing about callers or secrets. */
@@ -117,8 +154,17 @@ export const pathParam = (path: string): string | undefined => /\{(\w+)\}/.exec(
 const decimal = /^(?:0|[1-9]\d{0,14})$/
 const prefixes = { grant: 'gr', task: 'tsk', approval: 'ap' } as const
 
+// A detour to the path (`/log/x/../checkpoint`) is not the path.
+const readNothing = (path: string, { target }: Incoming): Result<undefined> =>
+  target === path ? ok(undefined) : refuse('not_found', 'path', 'not written as it is documented')
+
 // What is not an identifier names nothing: the answer is the same as for one that does not exist.
-function readId(kind: IdKind, text: string): Result<Ids[IdKind]> {
+function readId(kind: IdKind, path: string, incoming: Incoming): Result<Ids[IdKind]> {
+  if (kind === 'tile') {
+    const tile = parseTilePath(incoming.target.replace(/^\/log\//, ''))
+    return tile === undefined ? refuse('not_found', 'tile', 'not the path of a tile') : ok(tile)
+  }
+  const text = incoming.param(pathParam(path) ?? '') ?? ''
   if (kind === 'index') return decimal.test(text) ? ok(Number(text)) : refuse('not_found', 'index', 'not an index')
   const prefix = prefixes[kind]
   return isId(prefix, text) ? ok(text) : refuse('not_found', kind, 'not an identifier')

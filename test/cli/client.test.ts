@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
@@ -57,6 +57,77 @@ describe('writ get', () => {
         },
       },
     ])
+  })
+
+  describe('--receipt', () => {
+    const proof = 'c2sp.org/tlog-proof@v1\nindex 1\n\nwrit.test/ledger\n2\nAAAA\n\n— writ.test/ledger AAAA\n'
+    const receiptRoute = 'GET /v1/ledger/entries/1/receipt'
+    const withProof = (text: string | null | undefined) => () =>
+      issued(60_000, {
+        ledger: { index: 1, receipt: '/v1/ledger/entries/1/receipt', ...(text !== undefined && { proof: text }) },
+      })
+    const inFolder = async (use: (file: string, dir: string) => Promise<void>): Promise<void> => {
+      const dir = mkdtempSync(join(folder, 'receipt-'))
+      await use(join(dir, 'issued.proof'), dir)
+    }
+
+    it('asks to wait for it and keeps it whole, for all to read, in the place of an older one', () =>
+      inFolder(async (file, dir) => {
+        broker = await scriptedBroker({ [issue]: withProof(proof) })
+        writeFileSync(file, 'older', { mode: 0o600 })
+        const exit = await get('--receipt', file, '--format', 'raw:password')
+        expect(exit).toMatchObject({ code: 0, stdout: password, stderr: '' })
+        expect(readFileSync(file, 'utf8')).toBe(proof)
+        expect(statSync(file).mode & 0o777).toBe(0o644)
+        expect(readdirSync(dir)).toEqual(['issued.proof'])
+        expect(broker.seen.map(({ body }) => body)).toEqual([{ purpose: 'read-orders', receipt: 'wait' }])
+      }))
+
+    it.each([null, undefined])('fetches it when it was not ready (%s), and tries again while it is pending', (early) =>
+      inFolder(async (file) => {
+        let asked = 0
+        broker = await scriptedBroker({
+          [issue]: withProof(early),
+          [receiptRoute]: () => (asked++ === 0 ? refusal('receipt_pending') : { status: 200, body: proof }),
+        })
+        expect(await get('--receipt', file)).toMatchObject({ code: 0, stderr: '' })
+        expect(readFileSync(file, 'utf8')).toBe(proof)
+      }),
+    )
+
+    it.each([
+      ['the broker has none', () => refusal('not_found')],
+      ['it is none', () => ({ status: 200, body: '<html>' })],
+    ])('says that there is none when %s, prints the credential all the same, and touches nothing', (_, answer) =>
+      inFolder(async (file, dir) => {
+        broker = await scriptedBroker({ [issue]: withProof(null), [receiptRoute]: answer })
+        writeFileSync(file, 'older')
+        const exit = await get('--receipt', file, '--format', 'raw:password')
+        expect(exit).toMatchObject({ code: 0, stdout: password })
+        expect(exit.stderr).toMatch(/the receipt is not in .*issued\.proof: .*fix: fetch it later from \/v1\/ledger/s)
+        expect(readFileSync(file, 'utf8')).toBe('older')
+        expect(readdirSync(dir)).toEqual(['issued.proof'])
+      }),
+    )
+
+    it('asks for no credential when the file cannot be written', () =>
+      inFolder(async (_, dir) => {
+        broker = await scriptedBroker({ [issue]: withProof(proof) })
+        for (const place of [join(dir, 'none', 'x'), dir]) {
+          const exit = await get('--receipt', place)
+          expect(exit).toMatchObject({ code: 1, stdout: '' })
+          expect(exit.stderr).toContain('cannot be written')
+        }
+        expect(broker.seen).toEqual([])
+        expect(readdirSync(dir)).toEqual([])
+      }))
+
+    it('leaves nothing behind when the request is refused or has to wait for a person', () =>
+      inFolder(async (file, dir) => {
+        broker = await scriptedBroker({ [issue]: () => refusal('purpose_unknown') })
+        expect((await get('--receipt', file)).code).toBe(3)
+        expect(readdirSync(dir)).toEqual([])
+      }))
   })
 
   it('prints lines that a shell reads back unchanged, whatever the secret holds', async () => {

@@ -1,14 +1,18 @@
+import { once } from 'node:events'
 import { copyFile, readFile, stat, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
+import type { Code } from '../../src/base/codes.ts'
 import type { Io } from '../../src/cli/command.ts'
 import { main } from '../../src/cli/main.ts'
 import { readEnvironment } from '../../src/config/environment.ts'
 import { eventually } from '../support/child.ts'
 import { grantOf, intentEntry, issuedEntry, loadedEntry, numberedEntry } from '../support/entries.ts'
 import { openTestLedger, segmentFile, testKey, withFolder } from '../support/ledger.ts'
+import { type Answer, ok, refusal } from './scripted-broker.ts'
 
 interface Terminal {
   readonly io: Io
@@ -165,30 +169,169 @@ describe('writ ledger tail', () => {
       expect(indexes()).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
       await ledger.close()
     }))
+})
 
-  it('asks a broker when no folder is given, page by page', async () => {
+describe('writ ledger tail through a broker', () => {
+  const entry = (index: number, kind = 'task.opened') => ({ index, leaf_hash: 'ab', entry: { kind } })
+  const shown = (out: string): number[] =>
+    out
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line).index)
+  const problem = (code: Code, ...reasons: string[]): Answer => refusal(code, { reasons })
+
+  /** Answers as scripted; a stream is a function that writes to the response. */
+  type Script = (path: string, lastEventId: string | undefined) => Answer | ((response: ServerResponse) => void)
+  async function withBroker(
+    script: Script,
+    use: (broker: {
+      asked: string[]
+      tail: (...args: string[]) => Terminal & { status: Promise<number> }
+    }) => Promise<void>,
+  ) {
     const asked: string[] = []
     const server = createServer((request, response) => {
-      asked.push(`${request.headers.authorization} ${request.url}`)
-      const after = new URL(request.url ?? '', 'http://x').searchParams.get('after')
-      // The first page has looked at entries and found none that match.
-      const entries = after === '5' ? [{ index: 7, leaf_hash: 'ab', entry: { kind: 'broker.started' } }] : []
-      const page = { entries, next: after === null ? 5 : null }
-      response.setHeader('content-type', 'application/json').end(JSON.stringify(page))
+      const { 'last-event-id': id } = request.headers
+      const lastEventId = typeof id === 'string' ? id : undefined
+      const path = decodeURIComponent(request.url?.replace('/v1/ledger/', '') ?? '')
+      asked.push(lastEventId === undefined ? path : `${path} from ${lastEventId}`)
+      const answer = script(path, lastEventId)
+      if (typeof answer === 'function') return answer(response.writeHead(200, { 'content-type': 'text/event-stream' }))
+      const type = answer.status === 200 ? 'application/json' : 'application/problem+json'
+      response.writeHead(answer.status, { 'content-type': type }).end(JSON.stringify(answer.body))
     }).listen(0, '127.0.0.1')
-    await new Promise((resolve) => server.once('listening', resolve))
-    const address = server.address()
-    const port = typeof address === 'object' ? address?.port : 0
-    const { io, out } = terminal({ WRIT_URL: `http://127.0.0.1:${port}`, WRIT_TOKEN: 'tok' })
-    expect(await main(['ledger', 'tail', '--kind', 'broker.started', '--json'], io)).toBe(0)
-    server.close()
-    expect(JSON.parse(out())).toEqual({ index: 7, leaf_hash: 'ab', entry: { kind: 'broker.started' } })
-    expect(asked).toEqual([
-      'Bearer tok /v1/ledger/entries?kind=broker.started&limit=1000',
-      'Bearer tok /v1/ledger/entries?kind=broker.started&limit=1000&after=5',
-      'Bearer tok /v1/ledger/entries?kind=broker.started&limit=1000&after=7',
-    ])
-  })
+    await once(server, 'listening')
+    const port = (server.address() as AddressInfo).port
+    const tail = (...args: string[]) => {
+      const made = terminal({ WRIT_URL: `http://127.0.0.1:${port}`, WRIT_TOKEN: 'tok' })
+      return { ...made, status: main(['ledger', 'tail', '--json', ...args], made.io) }
+    }
+    try {
+      await use({ asked, tail })
+    } finally {
+      server.closeAllConnections()
+      server.close()
+    }
+  }
+  const page = (entries: ReturnType<typeof entry>[], next: number | null = null) => ok({ entries, next })
+  const event = (index: number) => `id: ${index}\nevent: entry\ndata: ${JSON.stringify(entry(index))}\n\n`
+
+  it('shows the newest that match, asking for no more than it shows', () =>
+    withBroker(
+      (path) => {
+        if (path === 'entries?order=desc&limit=1') return page([entry(90)], 90)
+        // The first page has looked at entries and found too few that match.
+        if (path.includes('before=91')) return page([entry(70)], 60)
+        return page([entry(9), entry(8)], null)
+      },
+      async ({ asked, tail }) => {
+        const { status, out } = tail('-n', '3', '--kind', 'task.opened')
+        expect(await status).toBe(0)
+        expect(shown(out())).toEqual([8, 9, 70])
+        expect(asked).toEqual([
+          'entries?order=desc&limit=1',
+          'entries?kind=task.opened&order=desc&before=91&limit=3',
+          'entries?kind=task.opened&order=desc&before=60&limit=2',
+        ])
+      },
+    ))
+
+  it('shows nothing of an empty record, and with -n 0 asks for the place to go on from alone', () =>
+    withBroker(
+      () => page([]),
+      async ({ asked, tail }) => {
+        expect(await tail().status).toBe(0)
+        expect(asked).toEqual(['entries?order=desc&limit=1'])
+      },
+    ))
+
+  it('follows by events, in whatever pieces they come, and goes on after a lost connection where it was', () =>
+    withBroker(
+      (path, lastEventId) => {
+        if (path.startsWith('entries')) return page([entry(4)])
+        return (response) => {
+          if (lastEventId === '4') {
+            response.write(`retry: 2000\n\n${event(5)}${event(6).slice(0, 20)}`)
+            setImmediate(() =>
+              response.write(`${event(6).slice(20)}:\n\nevent: other\ndata: {}\n\n`, () => response.destroy()),
+            )
+          } else response.write(event(Number(lastEventId) + 1).replaceAll('\n', '\r\n'))
+        }
+      },
+      async ({ asked, tail }) => {
+        const { status, out, signal } = tail('-f', '-n', '1', '--workload', 'checkout')
+        await eventually(async () => shown(out()).length === 4 || undefined, 'four entries')
+        signal()
+        expect(await status).toBe(0)
+        expect(shown(out())).toEqual([4, 5, 6, 7])
+        expect(asked.slice(2)).toEqual(['events?workload=checkout from 4', 'events?workload=checkout from 6'])
+      },
+    ))
+
+  it('waits for a broker that is full, and ends when the token is not accepted', () =>
+    withBroker(
+      (path) => {
+        if (path.startsWith('entries')) return page([])
+        return ++tries === 1 ? problem('draining', 'too many requests at once') : problem('token_expired')
+      },
+      async ({ asked, tail }) => {
+        const { status, err } = tail('-f')
+        expect(await status).toBe(4)
+        expect(err()).toContain('token_expired')
+        expect(asked.slice(1)).toEqual(['events?', 'events?'])
+      },
+    ))
+  let tries = 0
+
+  it('refuses what is no event of a ledger', () =>
+    withBroker(
+      (path) =>
+        path.startsWith('entries') ? page([]) : (response) => response.write('event: entry\ndata: {"index":"x"}\n\n'),
+      async ({ tail }) => {
+        const { status, err } = tail('-f')
+        expect(await status).toBe(1)
+        expect(err()).toContain('not what this version of writ reads')
+      },
+    ))
+
+  it('reads an older broker from the start and asks it again and again', () =>
+    withBroker(
+      (path) => {
+        if (path.includes('order=')) return problem('request_invalid', 'query: unknown field "order"')
+        const after = new URLSearchParams(path.split('?')[1]).get('after')
+        if (after === null) return page([], 5)
+        return after === '5' ? page([entry(7)]) : page(after === '7' && ++polls > 1 ? [entry(8)] : [])
+      },
+      async ({ asked, tail }) => {
+        const { status, out, signal } = tail('-f', '--kind', 'task.opened')
+        await eventually(async () => shown(out()).length === 2 || undefined, 'two entries')
+        signal()
+        expect(await status).toBe(0)
+        expect(asked.slice(0, 5)).toEqual([
+          'entries?order=desc&limit=1',
+          'entries?kind=task.opened&limit=1000',
+          'entries?kind=task.opened&limit=1000&after=5',
+          'entries?kind=task.opened&limit=1000&after=7',
+          'entries?kind=task.opened&limit=1000&after=7',
+        ])
+      },
+    ))
+  let polls = 0
+
+  it('asks a broker that has no events again and again, from where it is', () =>
+    withBroker(
+      (path) => {
+        if (path.startsWith('events')) return problem('not_found')
+        return path.includes('order=') ? page([entry(3)]) : page(path.includes('after=3') ? [entry(4)] : [])
+      },
+      async ({ tail }) => {
+        const { status, out, signal } = tail('-f', '-n', '1')
+        await eventually(async () => shown(out()).length === 2 || undefined, 'two entries')
+        signal()
+        expect(await status).toBe(0)
+        expect(shown(out())).toEqual([3, 4])
+      },
+    ))
 })
 
 describe('writ ledger keygen', () => {

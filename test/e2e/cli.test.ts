@@ -1,4 +1,5 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -56,6 +57,29 @@ describe('writ get', () => {
     const rest = await writ('dana@security', 'revoke', '--workload', 'checkout', '--reason', 'tidy', '--yes', '--json')
     expect(rest.code, rest.stderr).toBe(0)
     expect(json(rest)).toMatchObject({ matched: 2 })
+  })
+
+  test('keeps the receipt, while writ ledger tail -f sees the issuance through the broker', async () => {
+    const tail = spawnWrit(['ledger', 'tail', '-f', '-n', '0', '--kind', 'grant.issued', '--json'], {
+      env: await environment('dana@security'),
+    })
+    const folder = await mkdtemp(join(tmpdir(), 'writ-receipt-'))
+    try {
+      const file = join(folder, 'issued.proof')
+      // Until the tail listens; each issuance after that is one line of it.
+      await eventually(async () => {
+        const got = await writ('checkout', 'get', '--purpose', 'read-orders', '--receipt', file)
+        expect(got.code, got.stderr).toBe(0)
+        const { grant, ledger } = json(got)
+        expect(await readFile(file, 'utf8')).toMatch(new RegExp(`^c2sp.org/tlog-proof@v1\nindex ${ledger.index}\n`))
+        await writ('checkout', 'revoke', grant, '--reason', 'done')
+        return tail.stdout().includes(grant) || undefined
+      }, 'the tail sees an issuance')
+      tail.signal('SIGINT')
+      expect(await tail.exited).toMatchObject({ code: 0, stderr: '' })
+    } finally {
+      await rm(folder, { recursive: true })
+    }
   })
 
   test('exits as the contract says: 2 usage, 3 refused, 4 not authenticated, 5 unavailable', async () => {

@@ -17,6 +17,8 @@ const notYet: Partial<Record<Code, string>> = {
   state_unavailable: 'memory is the only state there is, and it is never unreachable',
   // Its own file: test/fault/disk.test.ts fills the disk under the real process.
   ledger_unavailable: 'see test/fault/disk.test.ts',
+  // It takes a clock of its own.
+  receipt_pending: 'see test/flow/record.test.ts',
 }
 
 let world: World

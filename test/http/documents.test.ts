@@ -2,10 +2,11 @@ import { hash } from 'node:crypto'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { describe, expect, test } from 'vitest'
 import { codes } from '../../src/base/codes.ts'
+import type { AppDeps } from '../../src/http/app.ts'
 import { escapeHtml, indexPage, style } from '../../src/http/docs-page.ts'
 import { jsonReply } from '../../src/http/reply.ts'
 import { probeRoute } from '../../src/http/route.ts'
-import { testApp } from './harness.ts'
+import { noLog, testApp } from './harness.ts'
 
 interface Operation {
   operationId: string
@@ -19,10 +20,13 @@ interface Document {
   components: { schemas: Record<string, { properties?: object; additionalProperties?: unknown; enum?: unknown[] }> }
 }
 
-const document = async (): Promise<Document> => {
-  const response = await testApp({}, { version: '1.2.3' }).app.request('/openapi.json')
+const document = async (deps: Partial<AppDeps> = {}): Promise<Document> => {
+  const response = await testApp({}, { version: '1.2.3', ...deps }).app.request('/openapi.json')
   return (await response.json()) as Document
 }
+
+/** The path of a route of hono's as it is documented: `/log/tile/:tile{.+}` is `/log/tile/{tile}`. */
+const documentedPath = (path: string): string => path.replace('{.+}', '').replace(/:(\w+)/g, '{$1}')
 
 describe('/openapi.json', () => {
   test('is a valid OpenAPI 3.1 document by the published schema', async () => {
@@ -41,7 +45,7 @@ describe('/openapi.json', () => {
     )
     const served = app.routes
       .filter((route) => route.method !== 'ALL')
-      .map((route) => `${route.method} ${route.path.replace(/:(\w+)/g, '{$1}')}`)
+      .map((route) => `${route.method} ${documentedPath(route.path)}`)
     expect(described.toSorted()).toEqual(served.toSorted())
   })
 
@@ -64,9 +68,19 @@ describe('/openapi.json', () => {
     const { paths } = await document()
     for (const [path, methods] of Object.entries(paths)) {
       for (const operation of Object.values(methods)) {
-        expect(operation.security).toEqual(path.startsWith('/v1/') ? [{ bearer: [] }] : [])
-        if (path.startsWith('/v1/')) expect(operation.responses['401']?.description).toContain('`token_expired`')
+        const bearer = /^\/(v1|log)\//.test(path)
+        expect(operation.security).toEqual(bearer ? [{ bearer: [] }] : [])
+        if (bearer) expect(operation.responses['401']?.description).toContain('`token_expired`')
       }
+    }
+  })
+
+  test('shows a public log as what anybody may read', async () => {
+    const { paths } = await document({ publishedLog: { log: noLog, public: true } })
+    for (const path of ['/log/checkpoint', '/log/tile/{tile}']) {
+      const operation = paths[path]?.get
+      expect(operation?.security).toEqual([])
+      expect(Object.keys(operation?.responses ?? {})).toEqual(['200', '304', '404', '500', '503'])
     }
   })
 })
@@ -82,7 +96,7 @@ describe('/docs', () => {
     }
     const text = await (await app.request('/docs')).text()
     for (const route of app.routes.filter((one) => one.method !== 'ALL')) {
-      expect(text).toContain(`<code>${route.method} ${route.path.replace(/:(\w+)/g, '{$1}')}</code>`)
+      expect(text).toContain(`<code>${route.method} ${documentedPath(route.path)}</code>`)
     }
   })
 

@@ -10,6 +10,7 @@ import type { Readiness } from '../../src/contract/readiness.ts'
 import { type App, type AppDeps, createApp } from '../../src/http/app.ts'
 import { createMetrics } from '../../src/http/metrics.ts'
 import { type RunningServer, startServer } from '../../src/http/server.ts'
+import type { PublishedLog } from '../../src/ledger/published.ts'
 import { type FakeClock, fakeClock } from '../support/clock.ts'
 
 export const docsUrlBase = 'https://writ.example.com'
@@ -82,6 +83,16 @@ export function memoryLog(): Log & { lines: (Record<string, unknown> & { event: 
   return { info: keep, warn: keep, error: keep, lines }
 }
 
+/** A published log for tests that are not about it. */
+export const noLog: PublishedLog = {
+  origin: 'writ.test/ledger',
+  vkey: '',
+  checkpoint: () => '',
+  signedSize: () => 0,
+  tile: async () => undefined,
+  covered: async () => false,
+}
+
 /** An application over a scripted broker. */
 export function testApp(
   verbs: Partial<Broker>,
@@ -95,7 +106,8 @@ export function testApp(
     metrics: createMetrics({ process: false }),
     log,
     clock: systemClock,
-    isDraining: () => false,
+    draining: new AbortController().signal,
+    publishedLog: { log: noLog, public: false },
     docsUrlBase,
     ...deps,
   })

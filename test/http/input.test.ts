@@ -319,6 +319,28 @@ describe('query', () => {
     expect(calls).toEqual([])
   })
 
+  test.each([
+    ['after=', 'after: the index of an entry'],
+    ['after=-1', 'after: the index of an entry'],
+    ['after=1e3', 'after: the index of an entry'],
+    ['before=9999999999999999', 'before: the index of an entry'],
+    ['limit=1001', 'limit: Too big: expected number to be <=1000'],
+    ['limit=1e9', 'limit: Too big: expected number to be <=1000'],
+    ['order=random', 'order: Invalid option: expected one of "asc"|"desc"'],
+    ['from=yesterday', 'from: Invalid ISO datetime'],
+    ['from=2026-11-22T12:00:00%2B01:00', 'from: Invalid ISO datetime'],
+    ['token=abc', 'token: SHA-256 in lower-case hexadecimal'],
+    ['id=', 'id: Too small: expected string to have >=1 characters'],
+    [`id=${'x'.repeat(513)}`, 'id: Too big: expected string to have <=512 characters'],
+    ['workload=a&workload=a', 'query: a name is given twice'],
+    ['actor=me', 'query: unknown field "actor"'],
+  ])('of the ledger ?%s is refused', async (query, reason) => {
+    const { app, calls } = testApp({})
+    const response = await send(app, 'GET', `/v1/ledger/entries?${query}`)
+    expect(await refusal(response)).toEqual({ status: 400, code: 'request_invalid', reasons: [reason] })
+    expect(calls).toEqual([])
+  })
+
   test('a very long query is too_large', async () => {
     const response = await send(testApp({}).app, 'GET', `/v1/grants?after=${'a'.repeat(5000)}`)
     expect(response.status).toBe(413)

@@ -44,13 +44,13 @@ describe('more requests at once than the broker takes', () => {
 
 describe('draining', () => {
   test('refuses new work with 503, closes connections, and keeps the probes', async () => {
-    let draining = false
-    const { app, calls } = testApp({ issue: async () => ok(issued({ password: 'p' })) }, { isDraining: () => draining })
+    const draining = new AbortController()
+    const { app, calls } = testApp({ issue: async () => ok(issued({ password: 'p' })) }, { draining: draining.signal })
     const server = await listening(app)
     const peer = await wire(server.port)
     peer.write(whole)
     await peer.receive('"ledger"')
-    draining = true
+    draining.abort()
     peer.write(whole)
     const received = await peer.closed()
     expect(received).toMatch(/HTTP\/1\.1 503 [\s\S]*connection: close/i)

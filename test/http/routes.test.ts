@@ -61,6 +61,25 @@ const listed = { grants: [grant], next: null }
 const entries = { entries: [entry], next: null }
 const endedTask = { task: taskId, status: 'ended' as const, grants: [ended] }
 
+const everyTerm = {
+  kind: 'grant.issued',
+  workload: 'checkout',
+  owner: 'payments',
+  purpose: 'read-orders',
+  environment: 'prod',
+  credential: 'orders-ro',
+  grant: grantId,
+  task: taskId,
+  approval: approvalId,
+  policy: 'a'.repeat(64),
+  request: 'rq_1',
+  token: 'b'.repeat(64),
+  code: 'engine_refused',
+  subject: 'system:serviceaccount:orders:checkout',
+  id: '39:dd:2e',
+  from: at,
+}
+
 interface Case {
   readonly method: string
   readonly path: string
@@ -155,12 +174,19 @@ const cases: readonly Case[] = [
     args: [approvalId, undefined],
     value: approval,
   },
-  { method: 'GET', path: '/v1/ledger/entries', verb: 'entries', args: [{ limit: 100 }], value: entries },
+  { method: 'GET', path: '/v1/ledger/entries', verb: 'entries', args: [{ order: 'asc', limit: 100 }], value: entries },
   {
     method: 'GET',
     path: `/v1/ledger/entries?kind=grant.issued&from=${timeText(atMs)}&after=7&limit=1000`,
     verb: 'entries',
-    args: [{ kind: 'grant.issued', from: at, after: 7, limit: 1000 }],
+    args: [{ kind: 'grant.issued', from: at, after: 7, order: 'asc', limit: 1000 }],
+    value: entries,
+  },
+  {
+    method: 'GET',
+    path: `/v1/ledger/entries?${new URLSearchParams(everyTerm)}&to=${at}&before=9&order=desc&limit=1`,
+    verb: 'entries',
+    args: [{ ...everyTerm, to: at, before: 9, order: 'desc', limit: 1 }],
     value: entries,
   },
   { method: 'GET', path: '/v1/ledger/entries/3', verb: 'entry', args: [3], value: entry },

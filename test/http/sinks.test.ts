@@ -10,7 +10,7 @@ import { createApp } from '../../src/http/app.ts'
 import { createLog } from '../../src/http/log.ts'
 import { createMetrics } from '../../src/http/metrics.ts'
 import { startTelemetry, telemetryOptions } from '../../src/http/telemetry.ts'
-import { docsUrlBase, grantId, issued, readiness, send, testApp } from './harness.ts'
+import { docsUrlBase, grantId, issued, noLog, readiness, send, testApp } from './harness.ts'
 
 const canary = 'canary-5f1e9c'
 
@@ -30,7 +30,8 @@ describe('a canary planted wherever a caller or a minted secret can put it', () 
       metrics,
       log,
       clock: systemClock,
-      isDraining: () => false,
+      draining: new AbortController().signal,
+      publishedLog: { log: noLog, public: false },
       docsUrlBase,
     })
     const body = JSON.stringify({ purpose: 'read-orders', reason: canary, params: { public_key: canary } })

@@ -1,8 +1,10 @@
-import type { IssuedCredential } from '../../contract/credential.ts'
+import type { CredentialRequest, IssuedCredential } from '../../contract/credential.ts'
 import { type Command, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
+import type { BrokerClient } from '../http-client.ts'
 import { explainPending, obtain, requestHelp, requestOptions, toRequest } from '../obtain.ts'
 import { parseOptions } from '../options.ts'
+import { beginReceipt, type ReceiptFile } from '../receipt-file.ts'
 import { fieldText, parseMapping, toShell, toVariables } from '../secret-fields.ts'
 import { jsonText } from '../terminal.ts'
 
@@ -16,11 +18,14 @@ ${requestHelp}
   --format F          json (default): the whole answer; env: NAME=value lines for a shell; raw:FIELD: one field alone
   --env NAME=field    with --format env: print this field of the secret under this name; may be repeated
   --json              the same as --format json
+  --receipt FILE      wait for the receipt, the offline proof that the issuance is on record, and put it into FILE; when there
+                      is none in time that is said on stderr, and the credential is printed all the same
 ${clientHelp}
 
 examples:
   writ get --purpose read-orders
   writ get --purpose read-orders --format raw:password
+  writ get --purpose read-orders --receipt issued.proof
   set -a; eval "$(writ get --purpose read-orders --format env --env PGUSER=username --env PGPASSWORD=password)"
   writ get --purpose deploy --credential deploy-ssh --param public_key=@id_ed25519.pub --format raw:signed_key
 `
@@ -39,6 +44,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     ...requestOptions,
     format: { type: 'string' },
     env: { type: 'string', multiple: true },
+    receipt: { type: 'string' },
     json: { type: 'boolean' },
   })
   const format = values.format ?? 'json'
@@ -48,7 +54,35 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   const mapping = parseMapping(values.env ?? [])
   const request = toRequest(values)
   const client = connect(values, io)
-  const answer = await obtain(client, request, values.wait === true, io)
+  if (values.receipt === undefined) return fetchAndPrint(client, request, values.wait === true, { format, mapping }, io)
+  const receipt = await beginReceipt(values.receipt)
+  try {
+    return await fetchAndPrint(
+      client,
+      { ...request, receipt: 'wait' },
+      values.wait === true,
+      { format, mapping, receipt },
+      io,
+    )
+  } finally {
+    await receipt.close()
+  }
+}
+
+interface Output {
+  readonly format: string
+  readonly mapping: ReturnType<typeof parseMapping>
+  readonly receipt?: ReceiptFile
+}
+
+async function fetchAndPrint(
+  client: BrokerClient,
+  request: CredentialRequest,
+  wait: boolean,
+  { format, mapping, receipt }: Output,
+  io: Io,
+): Promise<number> {
+  const answer = await obtain(client, request, wait, io)
   if ('approval' in answer) {
     if (format === 'json') writeJson(io, answer)
     return explainPending(answer, io)
@@ -62,6 +96,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     throw error
   }
   io.stdout(text)
+  await receipt?.keep(answer, client, io)
   return exit.done
 }
 

@@ -1,10 +1,10 @@
 import { stat } from 'node:fs/promises'
-import { sleep } from '../../base/clock.ts'
+import type { StoredEntryView } from '../../contract/ledger.ts'
 import { createFollower } from '../../ledger/follow.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
-import type { BrokerClient } from '../http-client.ts'
 import { parseOptions } from '../options.ts'
+import { brokerSource, type Poll, polledSource, type TailSource } from '../tail-broker.ts'
 import { printable } from '../terminal.ts'
 
 /** `writ ledger tail`: the newest entries, and those to come. */
@@ -32,16 +32,6 @@ examples:
   run,
 }
 
-interface Shown {
-  readonly index: number
-  readonly leaf_hash: string
-  readonly entry: Readonly<Record<string, unknown>>
-}
-
-/** The next entries each time it is called; empty when there are none now. */
-type Source = () => Promise<readonly Shown[]>
-
-const pollMs = 500
 const filters = ['kind', 'workload', 'grant'] as const
 
 async function run(args: readonly string[], io: Io): Promise<number> {
@@ -62,39 +52,28 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   const filter = Object.fromEntries(filters.flatMap((name) => (values[name] ? [[name, values[name]]] : [])))
   const [dir] = positionals
   if (dir !== undefined && values.url !== undefined) throw new UsageError('DIR and --url contradict each other')
-  const source = dir === undefined ? brokerSource(connect(values, io), filter) : await folderSource(dir, filter)
-  const show = (shown: Shown): void => (values.json ? writeJson(io, shown) : io.stdout(entryLine(shown)))
-  for (const shown of await newest(source, Number(values.lines ?? 10))) show(shown)
+  const source =
+    dir === undefined ? brokerSource(connect(values, io), filter, io) : polledSource(await pollFolder(dir, filter), io)
+  const show = (shown: StoredEntryView): void => (values.json ? writeJson(io, shown) : io.stdout(entryLine(shown)))
+  for (const shown of await source.newest(Number(values.lines ?? 10))) show(shown)
   if (values.follow) await follow(source, show, io)
   return exit.done
 }
 
-/** Reads to the present end, keeping the last `count`. */
-async function newest(source: Source, count: number): Promise<readonly Shown[]> {
-  let kept: Shown[] = []
-  for (let next = await source(); next.length > 0; next = await source()) {
-    kept = count === 0 ? [] : [...kept, ...next].slice(-count)
-  }
-  return kept
-}
-
-async function follow(source: Source, show: (shown: Shown) => void, io: Io): Promise<void> {
-  const stopped = Promise.withResolvers<'stopped'>()
-  const stopListening = io.onSignal(['SIGINT', 'SIGTERM'], () => stopped.resolve('stopped'))
+async function follow(source: TailSource, show: (shown: StoredEntryView) => void, io: Io): Promise<void> {
+  const stop = new AbortController()
+  const stopListening = io.onSignal(['SIGINT', 'SIGTERM'], () => stop.abort())
   // The clock's timers keep no process alive, and waiting for entries is all this command does.
   const alive = setInterval(() => {}, 60_000)
   try {
-    for (;;) {
-      for (const shown of await source()) show(shown)
-      if ((await Promise.race([stopped.promise, sleep(io.clock, pollMs)])) === 'stopped') return
-    }
+    await source.follow(show, stop.signal)
   } finally {
     clearInterval(alive)
     stopListening()
   }
 }
 
-async function folderSource(dir: string, filter: Readonly<Record<string, string>>): Promise<Source> {
+async function pollFolder(dir: string, filter: Readonly<Record<string, string>>): Promise<Poll> {
   const found = await stat(dir).catch(() => undefined)
   if (found?.isDirectory() !== true) {
     throw new CommandError(exit.fault, `${printable(dir)} is not a folder that can be read`)
@@ -114,21 +93,8 @@ async function folderSource(dir: string, filter: Readonly<Record<string, string>
 const recordOf = (value: unknown): Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null ? { ...value } : {}
 
-function brokerSource(client: BrokerClient, filter: Readonly<Record<string, string>>): Source {
-  let after: number | undefined
-  return async () => {
-    for (;;) {
-      const from = after === undefined ? {} : { after: String(after) }
-      const { entries, next } = await client.entries({ ...filter, limit: '1000', ...from })
-      after = next ?? entries.at(-1)?.index ?? after
-      // A page without a match may still say where to look on.
-      if (entries.length > 0 || next === null) return entries
-    }
-  }
-}
-
 /** One line: index, time, kind, then who and what. Everything in it is text of others. */
-export function entryLine({ index, entry }: Pick<Shown, 'index' | 'entry'>): string {
+export function entryLine({ index, entry }: Pick<StoredEntryView, 'index' | 'entry'>): string {
   const text = (name: string): string => (typeof entry[name] === 'string' ? entry[name] : '')
   const rest = ['workload', 'purpose', 'credential', 'grant', 'task', 'code', 'cause', 'outcome', 'finding', 'setting']
     .filter((name) => text(name) !== '')

@@ -12,7 +12,7 @@ export function docsRoutes(routes: () => readonly Route[]): readonly Route[] {
   const page = (text: string): Reply => ({
     status: 200,
     type: 'text/html; charset=utf-8',
-    text,
+    body: text,
     headers: { 'content-security-policy': policy, 'cache-control': 'no-cache' },
   })
   return [

@@ -9,6 +9,9 @@ export const metricsRoutes = (metrics: Metrics): readonly Route[] => [
     summary: 'Metrics for Prometheus',
     answers: [{ status: 200, description: 'Metrics', content: 'text/plain' }],
     codes: [],
-    read: async () => ({ status: 200, ...(await metrics.render()) }),
+    async read() {
+      const { type, text } = await metrics.render()
+      return { status: 200, type, body: text }
+    },
   }),
 ]

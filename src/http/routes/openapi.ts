@@ -15,7 +15,7 @@ export function openApiRoutes(routes: () => readonly Route[], version: string, p
           const { openApiDocument } = await import('../openapi.ts')
           text = JSON.stringify(openApiDocument(routes(), version, publicUrl))
         }
-        return { status: 200, type: 'application/json', text, headers: { 'cache-control': 'no-cache' } }
+        return { status: 200, type: 'application/json', body: text, headers: { 'cache-control': 'no-cache' } }
       },
     }),
   ]
