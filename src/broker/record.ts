@@ -1,7 +1,14 @@
 import { BrokerFault } from '../base/errors.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
-import type { EntryFilter, EntryList, EventFilter, StoredEntryView } from '../contract/ledger.ts'
-import { mayHaveReceipt, mayReadEntry, mayReadLog, readableOwners } from '../grants/authority.ts'
+import type {
+  Archived,
+  ArchiveRequest,
+  EntryFilter,
+  EntryList,
+  EventFilter,
+  StoredEntryView,
+} from '../contract/ledger.ts'
+import { isOperator, mayHaveReceipt, mayReadEntry, mayReadLog, readableOwners } from '../grants/authority.ts'
 import { awaitReceipt } from '../ledger/await-receipt.ts'
 import { createFeeds } from '../ledger/feed.ts'
 import type { StoredEntry } from '../ledger/ledger.ts'
@@ -26,6 +33,8 @@ export interface RecordVerbs {
   receipt(caller: Caller, index: number): Promise<Result<string>>
   /** The token is verified once, now; what the caller may see is decided anew for each entry. */
   events(caller: Caller, filter: EventFilter): Promise<Result<EntryFeed>>
+  /** Moves old entries to the archive; for operators. */
+  archive(caller: Caller, request: ArchiveRequest): Promise<Result<Archived>>
   /** Lets pass who may fetch the log as it is published: checkpoints and tiles hold every entry. */
   readLog(caller: Caller): Promise<Result<void>>
 }
@@ -81,6 +90,12 @@ export function createRecordVerbs({ ledger, entryIndex, policies, clock }: Stage
           ended.addEventListener('abort', () => timer.cancel())
           return follow({ from, conditions, ended: AbortSignal.any([ended, expired.signal]) })
         })
+      }),
+    archive: (caller, { before }) =>
+      entered(caller, async ({ party, by }) => {
+        if (!isOperator(party)) return refuse('role_required', 'ledger.archive', 'needs an operator')
+        const index = typeof before === 'number' ? before : await firstNotBefore(ledger, before, ledger.head().size)
+        return ok(await ledger.archive({ before: index, actor: by.actor }))
       }),
     readLog: (caller) =>
       entered(caller, async ({ party }) =>

@@ -18,6 +18,7 @@ import type { Provenance } from '../grants/provenance.ts'
 import type { Registry } from '../grants/registry.ts'
 import type { Tasks } from '../grants/tasks.ts'
 import type { Verifier } from '../identity/verify.ts'
+import type { Archive } from '../ledger/archive.ts'
 import { awaitReceipt } from '../ledger/await-receipt.ts'
 import type { EntryIndex } from '../ledger/entry-index.ts'
 import type { Ledger } from '../ledger/ledger.ts'
@@ -39,7 +40,7 @@ export interface BrokerDeps {
   readonly verifier: Verifier
   readonly policies: { current(): PolicySet; reload(): Promise<PolicyStatus> }
   readonly state: State
-  readonly ledger: Ledger & PublishedLog
+  readonly ledger: Ledger & PublishedLog & Archive
   readonly entryIndex: Pick<EntryIndex, 'mayHold'>
   readonly refusals: Refusals
   readonly sealer: Sealer

@@ -20,7 +20,14 @@ import {
   renewedSchema,
   revocationResultSchema,
 } from '../contract/grant.ts'
-import { type EntryList, entryListSchema, type StoredEntryView, storedEntrySchema } from '../contract/ledger.ts'
+import {
+  type Archived,
+  archivedSchema,
+  type EntryList,
+  entryListSchema,
+  type StoredEntryView,
+  storedEntrySchema,
+} from '../contract/ledger.ts'
 import { type EndedTask, endedTaskSchema, type TaskRequest, type TaskView, taskSchema } from '../contract/task.ts'
 import { type Answer, type Call, send, type Target } from './broker-call.ts'
 import { CommandError, exit } from './command.ts'
@@ -41,6 +48,7 @@ export interface BrokerClient {
   approval(id: string): Promise<ApprovalView>
   decideApproval(id: string, verdict: 'approve' | 'deny', reason: string | undefined): Promise<ApprovalView>
   entries(filter: Readonly<Record<string, string>>): Promise<EntryList>
+  archive(before: string | number): Promise<Archived>
   entry(index: number): Promise<StoredEntryView>
   /** The text of a receipt, as it came; tries again for some seconds while no checkpoint covers the entry. */
   receipt(index: number): Promise<string>
@@ -54,6 +62,8 @@ export interface BrokerClient {
 
 // Ending many grants waits for Vault, one after the other.
 const endingDeadlineMs = 120_000
+// Each bundle is copied and read back.
+const archivingDeadlineMs = 600_000
 
 /** A client of the broker at `url`. A refusal (4xx) is never retried. */
 export function createBrokerClient(to: Target): BrokerClient {
@@ -86,6 +96,8 @@ export function createBrokerClient(to: Target): BrokerClient {
     approval: (approval) => call(approvalSchema, get(`/v1/approvals/${id(approval)}`)),
     decideApproval: (approval, verdict, reason) =>
       call(approvalSchema, post(`/v1/approvals/${id(approval)}/${verdict}`, { reason })),
+    archive: (before) =>
+      call(archivedSchema, post('/v1/ledger/archive', { before }, { deadlineMs: archivingDeadlineMs })),
     entries: (filter) => call(entryListSchema, get(`/v1/ledger/entries?${new URLSearchParams(filter)}`)),
     entry: (index) => call(storedEntrySchema, get(`/v1/ledger/entries/${index}`)),
     async receipt(index) {

@@ -70,3 +70,20 @@ export const entryListSchema = z
   })
   .meta({ id: 'LedgerEntryList' })
 export type EntryList = z.infer<typeof entryListSchema>
+
+/** Body of `POST /v1/ledger/archive`. */
+export const archiveRequestSchema = z
+  .strictObject({
+    before: z
+      .union([timeField, z.int().nonnegative()])
+      .describe(
+        'Entries before this time, or with a smaller index, go; as far as their bundles are full and signed for',
+      ),
+  })
+  .meta({ id: 'ArchiveRequest' })
+export type ArchiveRequest = z.infer<typeof archiveRequestSchema>
+
+export const archivedSchema = z
+  .object({ from: z.int(), to: z.int().describe('The first entry that was not moved'), bundles: z.int() })
+  .meta({ id: 'Archived' })
+export type Archived = z.infer<typeof archivedSchema>

@@ -1,6 +1,7 @@
 import { dirname, join } from 'node:path'
 import { BrokerFault } from '../base/errors.ts'
 import { type Disk, isCode, makeFolder, readSmallFile, replaceFile } from './disk.ts'
+import type { Actor } from './entry.ts'
 import { maxBundleBytes, type TileId, tilePath, tileWidth } from './tile.ts'
 
 /** Entries whose full bundles were moved, `to` not included. */
@@ -8,6 +9,15 @@ export interface Archived {
   readonly from: number
   readonly to: number
   readonly bundles: number
+}
+
+/** A ledger that can move what is old to a second folder. */
+export interface Archive {
+  /**
+   * Moves full entry bundles of entries before `before` to the archive, and records which. Entries that the segments still hold stay.
+   * @throws BrokerFault `state_conflict` without an archive or while one is under way; `ledger_unavailable`
+   */
+  archive(order: { readonly before: number; readonly actor: Actor }): Promise<Archived>
 }
 
 const bundleId = (n: number): TileId => ({ level: 'entries', n, width: tileWidth })
@@ -25,16 +35,12 @@ export async function archiveBundles(options: {
   /** Entries before this one may go. */
   readonly before: number
   readonly record: (moved: Archived) => Promise<void>
-  readonly onProgress?: (done: number, all: number) => void
 }): Promise<Archived> {
-  const { disk, dir, to, before, record, onProgress } = options
+  const { disk, dir, to, before, record } = options
   const end = Math.floor(before / tileWidth)
   const first = await firstPresent(disk, dir, end)
   const folders = new Set<string>()
-  for (let n = first; n < end; n++) {
-    await copy(disk, dir, to, n, folders)
-    onProgress?.(n + 1 - first, end - first)
-  }
+  for (let n = first; n < end; n++) await copy(disk, dir, to, n, folders)
   const moved = { from: first * tileWidth, to: end * tileWidth, bundles: Math.max(0, end - first) }
   if (moved.bundles === 0) return { ...moved, to: moved.from }
   await record(moved)

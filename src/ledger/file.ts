@@ -2,11 +2,11 @@ import { bounded } from '../base/bounded.ts'
 import type { Clock } from '../base/clock.ts'
 import { BrokerFault, messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
-import { type Archived, archiveBundles } from './archive.ts'
+import { type Archive, archiveBundles } from './archive.ts'
 import { canonicalJson } from './canonical.ts'
 import { type CosignedHead, type Cosigner, type CosignerOptions, createCosigner } from './cosigned.ts'
 import { type Disk, makeFolder, nodeDisk, replaceFile } from './disk.ts'
-import type { Actor, EntryBody } from './entry.ts'
+import type { EntryBody } from './entry.ts'
 import { createHandover, type Handover } from './handover.ts'
 import type { Appended, Ledger } from './ledger.ts'
 import { createListeners } from './listeners.ts'
@@ -26,17 +26,7 @@ import { cutTile, type TileId, widthAt } from './tile.ts'
 import { createWriter } from './writer.ts'
 
 /** The ledger in files: one process writes, group commit, signed checkpoints, and the folder is a C2SP tlog-tiles log. */
-export interface FileLedger extends Ledger, PublishedLog {
-  /**
-   * Moves full entry bundles of entries before `before` to the archive, and records which. Entries that the segments still hold stay.
-   * @throws BrokerFault `state_conflict` without an archive or while one is under way; `ledger_unavailable`
-   */
-  archive(order: {
-    readonly before: number
-    readonly actor: Actor
-    readonly onProgress?: (done: number, all: number) => void
-  }): Promise<Archived>
-}
+export interface FileLedger extends Ledger, PublishedLog, Archive {}
 
 export interface FileLedgerOptions {
   readonly dir: string
@@ -250,7 +240,7 @@ function run(
     pick: reader.pick,
     head: () => ({ size: tiles.size, root: Buffer.from(tiles.root()).toString('hex') }),
     subscribe: listeners.add,
-    async archive({ before, actor, onProgress }) {
+    async archive({ before, actor }) {
       const to = options.archive
       if (to === undefined) throw new BrokerFault('state_conflict', 'no folder is named to archive to')
       if (archiving) throw new BrokerFault('state_conflict', 'entries are being archived already')
@@ -265,7 +255,6 @@ function run(
           record: async (moved) => {
             await append({ kind: 'config.archived', actor, ...moved, destination: bounded(to, 200) })
           },
-          ...(onProgress === undefined ? {} : { onProgress }),
         })
       } finally {
         archiving = false

@@ -353,6 +353,6 @@ describe('writ ledger keygen', () => {
   it('without a verb says which there are', async () => {
     const { status, err } = await writ('ledger')
     expect(status).toBe(2)
-    expect(err).toContain('verify, prove, check-receipt, tail, export, redact, keygen')
+    expect(err).toContain('verify, prove, check-receipt, tail, export, redact, archive, keygen')
   })
 })

@@ -1,7 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { firstEntryAt } from '../../src/ledger/by-time.ts'
 import type { FileLedger } from '../../src/ledger/file.ts'
 import { eventually } from '../support/child.ts'
 import { type FakeClock, fakeClock } from '../support/clock.ts'
@@ -92,18 +91,3 @@ describe('an archive', () => {
       await plain.close()
     }))
 })
-
-it('the first entry at a time is found among many', () =>
-  withFolder(async (dir) => {
-    const clock = fakeClock(Date.UTC(2026, 0, 1))
-    const ledger = await openTestLedger(dir, { clock })
-    for (let n = 0; n < 20; n++) {
-      await ledger.append(numberedEntry(n))
-      if (n % 3 === 2) await clock.advance(60_000)
-    }
-    for (let minute = 0; minute < 8; minute++) {
-      expect(await firstEntryAt(ledger, Date.UTC(2026, 0, 1, 0, minute))).toBe(Math.min(20, minute * 3))
-      expect(await firstEntryAt(ledger, Date.UTC(2026, 0, 1, 0, minute) + 1)).toBe(Math.min(20, minute * 3 + 3))
-    }
-    await ledger.close()
-  }))

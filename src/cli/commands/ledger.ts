@@ -4,6 +4,7 @@ import { NoteError, parseSkey } from '../../ledger/note.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { parseOptions } from '../options.ts'
 import { printable } from '../terminal.ts'
+import { ledgerArchiveCommand } from './ledger-archive.ts'
 import { ledgerCheckReceiptCommand } from './ledger-check-receipt.ts'
 import { ledgerExportCommand } from './ledger-export.ts'
 import { ledgerProveCommand } from './ledger-prove.ts'
@@ -59,6 +60,7 @@ const subcommands = [
   ledgerTailCommand,
   ledgerExportCommand,
   ledgerRedactCommand,
+  ledgerArchiveCommand,
   keygen,
 ] as const
 

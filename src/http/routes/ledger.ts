@@ -1,5 +1,11 @@
 import type { Broker } from '../../broker.ts'
-import { entryFilterSchema, entryListSchema, storedEntrySchema } from '../../contract/ledger.ts'
+import {
+  archivedSchema,
+  archiveRequestSchema,
+  entryFilterSchema,
+  entryListSchema,
+  storedEntrySchema,
+} from '../../contract/ledger.ts'
 import { bearerRoute, type Route } from '../route.ts'
 
 /** The record, as far as the caller may read it. */
@@ -34,5 +40,16 @@ export const ledgerRoutes = (broker: Broker): readonly Route[] => [
     codes: ['not_found', 'receipt_pending'],
     handle: ({ caller, id }) => broker.receipt(caller, id),
     write: (receipt) => ({ status: 200, type: 'text/plain; charset=utf-8', body: receipt }),
+  }),
+  bearerRoute({
+    method: 'post',
+    path: '/v1/ledger/archive',
+    tag: 'ledger',
+    summary: 'Move old entries to the archive of the ledger, on record; they stay readable. For operators',
+    bulk: true,
+    body: archiveRequestSchema,
+    answers: [{ status: 200, description: 'What was moved, when all of it has been', content: archivedSchema }],
+    codes: ['request_invalid', 'role_required', 'state_conflict', 'ledger_unavailable'],
+    handle: ({ caller, body }) => broker.archive(caller, body),
   }),
 ]
