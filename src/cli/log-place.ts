@@ -94,6 +94,10 @@ async function fetchFile(url: string, maxBytes: number): Promise<Buffer | undefi
     }
     if (response.ok) return Buffer.concat(chunks)
     if (response.status === 404) return undefined
+    if (response.status === 401) {
+      const fix = 'leave the URL out and set WRIT_URL: then the broker is asked with your token'
+      throw new CommandError(exit.unauthenticated, `the log at ${host} is not for everybody`, fix)
+    }
     throw new CommandError(exit.unavailable, `${host} answered ${response.status}`)
   } catch (cause) {
     if (cause instanceof CommandError) throw cause

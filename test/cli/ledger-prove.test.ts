@@ -288,6 +288,7 @@ describe('writ ledger prove, from a URL', () => {
     ],
     ['another place', () => ({ status: 302, headers: { location: 'http://127.0.0.1:1/' } }), 5],
     ['a failure', () => ({ status: 500 }), 5],
+    ['a question who asks', () => ({ status: 401 }), 4],
     ['no checkpoint', (path: string) => path === 'checkpoint' && { status: 404 }, 1],
   ])('answered with %s says so in its status', (_, change, expected) =>
     withServer(
