@@ -54,11 +54,7 @@ export async function fromLog(
   options: { readonly keys: readonly VerifierKey[]; readonly archives: readonly string[] },
 ): Promise<readonly Candidate[]> {
   const log = await openLogPlace(place, options.archives)
-  try {
-    return await orNotProved(() => candidatesIn(log, wanted, options.keys))
-  } finally {
-    await log.close()
-  }
+  return orNotProved(() => candidatesIn(log, wanted, options.keys))
 }
 
 async function candidatesIn(

@@ -75,7 +75,15 @@ export async function startEntryLogs(options: EntryLogsOptions): Promise<EntryLo
   function drain(): void {
     const entries = queued
     queued = []
-    for (const stored of entries) emitRecord(logger, stored, options.origin)
+    for (const stored of entries) {
+      try {
+        emitRecord(logger, stored, options.origin)
+      } catch {
+        // Nothing that goes wrong with a copy may end the broker.
+        waiting--
+        lost++
+      }
+    }
   }
 
   return {

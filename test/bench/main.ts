@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises'
 import { cpus, release, totalmem, type } from 'node:os'
 import { parseArgs } from 'node:util'
 import { measureBroker, measureGrants, measureReloads } from './broker.ts'
+import { measureExports } from './export.ts'
 import { type IssuanceCell, measureIssuance } from './issuance.ts'
 import { measureLedger } from './ledger.ts'
 import { measurePolicy } from './policy.ts'
@@ -14,7 +15,7 @@ import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from 
 import { type BenchVault, startVault } from './vault.ts'
 import { createIssuer, type EngineName, engines } from './world.ts'
 
-const parts = ['policy', 'ledger', 'prove', 'broker', 'reload', 'grants', 'issuance'] as const
+const parts = ['policy', 'ledger', 'prove', 'export', 'broker', 'reload', 'grants', 'issuance'] as const
 type Part = (typeof parts)[number]
 
 const usage = `usage: npm run bench -- [--quick] [--only PART]… [--engine NAME]… [--at NUMBER]… [--profile DIR]
@@ -122,6 +123,10 @@ async function measure(
   if (wanted('prove')) {
     say(`ledger: proofs over ${plan.provenEntries.toLocaleString('en-US')} entries`)
     done({ prove: await measureProofs(plan.provenEntries, 1000) })
+  }
+  if (wanted('export')) {
+    say(`ledger: exports of ${plan.provenEntries.toLocaleString('en-US')} entries`)
+    done({ exports: { entries: plan.provenEntries, figures: await measureExports(plan.provenEntries) } })
   }
   if (wanted('broker')) {
     say('serve: start, memory, refusals')

@@ -1,4 +1,5 @@
 import type { BrokerFigures } from './broker.ts'
+import type { ExportFigures } from './export.ts'
 import { type IssuanceCell, variants } from './issuance.ts'
 import type { LedgerFigures } from './ledger.ts'
 import type { PolicyFigures } from './policy.ts'
@@ -22,6 +23,7 @@ export interface Measured {
   readonly reload?: ReloadFigures
   readonly ledger?: LedgerFigures
   readonly prove?: ProveFigures
+  readonly exports?: { readonly entries: number; readonly figures: readonly ExportFigures[] }
   readonly grants?: { readonly readyMs: number; readonly rssMb: number }
 }
 
@@ -116,7 +118,7 @@ export const issuanceTable = (cells: readonly IssuanceCell[]): string =>
   )
 
 /** What has no target and explains the figures that have. */
-export function otherLines({ broker, policy, reload, ledger, prove, grants }: Measured): readonly string[] {
+export function otherLines({ broker, policy, reload, ledger, prove, exports, grants }: Measured): readonly string[] {
   const lines: string[] = []
   if (ledger !== undefined) {
     lines.push(`write and fdatasync of 800 bytes on this disk, none of our code: ${ledger.syncMs.toFixed(2)} ms p50`)
@@ -127,6 +129,12 @@ export function otherLines({ broker, policy, reload, ledger, prove, grants }: Me
     lines.push(
       `proofs over ${grouped(entries)} entries: p99 ${p99Ms.toFixed(1)} ms; the receipt alone, from the ledger that is being ` +
         `written, ${receiptP50Ms.toFixed(2)} ms p50; the oldest grant found in ${oldestGrantSeconds.toFixed(1)} s`,
+    )
+  }
+  for (const { form, perSecond, mostMb } of exports?.figures ?? []) {
+    const all = grouped(exports?.entries ?? 0)
+    lines.push(
+      `${form} of ${all} entries: ${grouped(Math.round(perSecond))} a second, at most ${mostMb.toFixed(0)} MiB`,
     )
   }
   if (broker !== undefined) {

@@ -1,5 +1,8 @@
+import { once } from 'node:events'
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { canonicalJson } from '../../src/ledger/canonical.ts'
 import { parseVkey, signingKeyOf } from '../../src/ledger/note.ts'
@@ -13,8 +16,8 @@ import {
   numberedEntry,
   renewedEntry,
 } from '../support/entries.ts'
-import { collect, openTestLedger, origin, testKey, withFolder } from '../support/ledger.ts'
-import { tileLog } from '../support/tile-log.ts'
+import { openTestLedger, origin, testKey, withFolder } from '../support/ledger.ts'
+import { decimalLog, tileLog } from '../support/tile-log.ts'
 import logs from '../vectors/logs/sources.json' with { type: 'json' }
 import { runWrit } from './run-writ.ts'
 import { refusal, scriptedBroker } from './scripted-broker.ts'
@@ -210,6 +213,97 @@ describe('writ ledger prove', () => {
     }))
 })
 
+describe('writ ledger prove, from a URL', () => {
+  const log = decimalLog(600)
+
+  /** A static server of the log; `change` may answer otherwise. */
+  async function withServer(
+    use: (url: string, asked: readonly string[]) => Promise<void>,
+    change: (path: string) => Answer | undefined = () => undefined,
+  ): Promise<void> {
+    const asked: string[] = []
+    const server = createServer((request, response) => {
+      const path = (request.url ?? '').replace(/^\/log\//, '')
+      asked.push(path)
+      const file = log.files.get(path)
+      const found: Answer = file === undefined ? { status: 404 } : { status: 200, body: file }
+      const { status, body, headers } = change(path) ?? found
+      response.writeHead(status, headers).end(body)
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const address = server.address()
+    try {
+      await use(`http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}/log`, asked)
+    } finally {
+      server.closeAllConnections()
+      server.close()
+    }
+  }
+  interface Answer {
+    readonly status: number
+    readonly body?: Buffer
+    readonly headers?: Record<string, string>
+  }
+  const prove = (url: string, index = '599') => runWrit(['ledger', 'prove', index, url, '--vkey', vkey])
+
+  it('proves an entry, fetching no more than its proof needs', () =>
+    withServer(async (url, asked) => {
+      const { status, out } = await prove(url)
+      expect(status).toBe(0)
+      expect(out).toContain(`proved: entry 599 of the 600 of ${origin}`)
+      const needed = ['checkpoint', 'tile/0/002.p/88', 'tile/1/000.p/2', 'tile/entries/002.p/88']
+      expect([...asked].sort()).toEqual(needed)
+      expect((await prove(`${url}/`)).status).toBe(0)
+    }))
+
+  it('takes the full tile where a partial one is gone, and gzip', () => {
+    const larger = decimalLog(768)
+    const gzip = { 'content-encoding': 'gzip' }
+    return withServer(
+      async (url) => expect((await prove(url)).status).toBe(0),
+      (path) => {
+        if (path.endsWith('.p/88')) return { status: 404 }
+        const full = path.includes('/002') ? larger.files.get(path) : log.files.get(path)
+        return full && { status: 200, body: gzipSync(full), headers: gzip }
+      },
+    )
+  })
+
+  it.each([
+    [
+      'a tile of other bytes',
+      (path: string) => path.startsWith('tile/1') && { status: 200, body: Buffer.alloc(64) },
+      6,
+    ],
+    ['a tile that is missing', (path: string) => path.startsWith('tile/1') && { status: 404 }, 6],
+    [
+      'a tile without an end',
+      (path: string) => path.startsWith('tile/1') && { status: 200, body: Buffer.alloc(9000) },
+      1,
+    ],
+    [
+      'gzip without an end',
+      () => ({ status: 200, body: gzipSync(Buffer.alloc(2 ** 25)), headers: { 'content-encoding': 'gzip' } }),
+      1,
+    ],
+    ['another place', () => ({ status: 302, headers: { location: 'http://127.0.0.1:1/' } }), 5],
+    ['a failure', () => ({ status: 500 }), 5],
+    ['a question who asks', () => ({ status: 401 }), 4],
+    ['no checkpoint', (path: string) => path === 'checkpoint' && { status: 404 }, 1],
+  ])('answered with %s says so in its status', (_, change, expected) =>
+    withServer(
+      async (url) => expect(await prove(url)).toMatchObject({ status: expected, out: '' }),
+      (path) => change(path) || undefined,
+    ),
+  )
+
+  it('is refused where anybody on the way could answer, and unavailable where nobody does', async () => {
+    expect((await prove('http://log.example/')).status).toBe(2)
+    expect((await prove('https://')).status).toBe(2)
+    expect((await prove('http://127.0.0.1:1/')).status).toBe(5)
+  })
+})
+
 describe('writ ledger prove, from a broker', () => {
   const entry = { kind: 'config.changed', setting: 'n1', detail: 'é', v: 1 }
   const log = tileLog(['{}', canonicalJson(entry), canonicalJson({ ...entry, setting: 'n2' })])
@@ -336,24 +430,5 @@ describe('writ ledger check-receipt', () => {
       await cp(join(dir, 'ledger'), join(dir, 'copy'), { recursive: true })
       await rm(join(dir, 'ledger'), { recursive: true })
       expect((await runWrit(['ledger', 'prove', '0', join(dir, 'copy'), '--vkey', vkey])).status).toBe(0)
-    }))
-})
-
-describe('a receipt of the ledger in files', () => {
-  it('is made for every entry that its newest checkpoint covers, whenever that was signed, and holds', () =>
-    withFolder(async (dir) => {
-      const key = parseVkey(vkey)
-      for (let life = 0; life < 3; life++) {
-        const ledger = await openTestLedger(dir, { segmentBytes: 10_000 })
-        await Promise.all(Array.from({ length: 130 }, (_, n) => ledger.append(numberedEntry(n))))
-        const stored = await collect(ledger.read(0))
-        for (const { index, entry } of stored.slice(0, ledger.signedSize())) {
-          const receipt = await createReceipt(ledger, index)
-          const proven = verifyReceipt({ receipt, entry: Buffer.from(canonicalJson(entry)), keys: [key] })
-          expect(proven).toMatchObject({ index, checkpoint: { origin, size: life * 130 } })
-        }
-        await expect(createReceipt(ledger, ledger.signedSize())).rejects.toThrow(RangeError)
-        await ledger.close()
-      }
     }))
 })

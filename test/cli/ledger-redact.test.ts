@@ -46,7 +46,7 @@ const withWorld = (use: (world: World) => Promise<void>): Promise<void> =>
       keyFile,
       namesKey,
       redact: (...more) =>
-        writ(['ledger', 'redact', log, '--key', keyFile, '--names-key', namesKey, '--out', copy, ...more]),
+        writ(['ledger', 'redact', log, '--key', keyFile, '--names-key', namesKey, '--out', `${copy}/`, ...more]),
       check: (...more) =>
         writ(['ledger', 'redact', '--check', copy, '--original', log, '--names-key', namesKey, ...more]),
     })

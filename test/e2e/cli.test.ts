@@ -252,6 +252,49 @@ describe('writ policy', () => {
   })
 })
 
+describe('writ ledger prove', () => {
+  test('proves the whole life of a grant: through the broker, from the folder, and from saved files without either', async () => {
+    const got = await writ('checkout', 'get', '--purpose', 'read-orders')
+    expect(got.code, got.stderr).toBe(0)
+    const { grant, secret } = json(got)
+    expect((await writ('checkout', 'revoke', grant, '--reason', 'done')).code).toBe(0)
+    const folder = await mkdtemp(join(tmpdir(), 'writ-evidence-'))
+    const { dir, vkey } = world.ledger
+    try {
+      const prove = ['ledger', 'prove', grant, '--vkey', vkey, '--json']
+      const asked = await writ('dana@security', ...prove, '--out', folder)
+      expect(asked.code, asked.stderr).toBe(0)
+      const { signature, entries } = json(asked)
+      expect(signature).toBe('verified')
+      const kinds = entries.map(({ entry }: { entry: { kind: string } }) => entry.kind)
+      expect(kinds.slice(0, 2)).toEqual(['grant.intent', 'grant.issued'])
+      expect(kinds.at(-1)).toBe('grant.ended')
+
+      // The checkpoint that covered what the broker proved is in the folder by now, or one that follows it.
+      const read = await runWrit([...prove.slice(0, 3), dir, ...prove.slice(3)])
+      expect(read.code, read.stderr).toBe(0)
+      const seen = (all: { index: number; entry: object }[]) => all.map(({ index, entry }) => ({ index, entry }))
+      expect(seen(json(read).entries)).toEqual(seen(entries))
+
+      const byUser = await writ('dana@security', 'ledger', 'prove', secret.username, '--vkey', vkey, '--json')
+      expect(byUser.code, byUser.stderr).toBe(0)
+      expect(json(byUser).entries).toMatchObject([{ entry: { kind: 'grant.issued', grant } }])
+
+      for (const { index } of entries) {
+        const files = [join(folder, `${index}.tlog-proof`), '--entry', join(folder, `${index}.json`)]
+        const checked = await runWrit(['ledger', 'check-receipt', ...files, '--vkey', vkey])
+        expect(checked.code, checked.stderr).toBe(0)
+      }
+      const [first, second] = entries.map(({ index }: { index: number }) => index)
+      const swapped = [join(folder, `${first}.tlog-proof`), '--entry', join(folder, `${second}.json`)]
+      expect((await runWrit(['ledger', 'check-receipt', ...swapped, '--vkey', vkey])).code).toBe(6)
+      expect((await writ('nightly-report', ...prove)).code).not.toBe(0)
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+  })
+})
+
 test('help is there for every command, and a command that is not there is a usage error', async () => {
   for (const name of [
     'serve',

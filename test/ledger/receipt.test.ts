@@ -1,9 +1,11 @@
 import { beforeAll, describe, expect, it } from 'vitest'
+import { canonicalJson } from '../../src/ledger/canonical.ts'
 import { formatCheckpoint } from '../../src/ledger/checkpoint.ts'
 import { parseVkey, signingKeyOf, signNote } from '../../src/ledger/note.ts'
 import { createReceipt, formatReceipt, parseReceipt, ReceiptError, verifyReceipt } from '../../src/ledger/receipt.ts'
 import { tilePath } from '../../src/ledger/tile.ts'
-import { origin, testKey } from '../support/ledger.ts'
+import { numberedEntry } from '../support/entries.ts'
+import { collect, openTestLedger, origin, testKey, withFolder } from '../support/ledger.ts'
 import { decimalLog, tileLog } from '../support/tile-log.ts'
 import published from '../vectors/tlog-proof.json' with { type: 'json' }
 
@@ -190,4 +192,46 @@ describe('verifying a receipt', () => {
     expect(text.startsWith('c2sp.org/tlog-proof@v1\nindex 0\n\nwrit.test/ledger\n1\n')).toBe(true)
     expect(verifyReceipt({ receipt: text, entry: Buffer.from('only'), keys }).index).toBe(0)
   })
+})
+
+describe('a receipt of the ledger in files', () => {
+  it('is made for every entry that its newest checkpoint covers, whenever that was signed, and holds', () =>
+    withFolder(async (dir) => {
+      for (let life = 0; life < 3; life++) {
+        const ledger = await openTestLedger(dir, { segmentBytes: 10_000 })
+        await Promise.all(Array.from({ length: 130 }, (_, n) => ledger.append(numberedEntry(n))))
+        const stored = await collect(ledger.read(0))
+        for (const { index, entry } of stored.slice(0, ledger.signedSize())) {
+          const receipt = await createReceipt(ledger, index)
+          const proven = verifyReceipt({ receipt, entry: Buffer.from(canonicalJson(entry)), keys })
+          expect(proven).toMatchObject({ index, checkpoint: { origin, size: life * 130 } })
+        }
+        await expect(createReceipt(ledger, ledger.signedSize())).rejects.toThrow(RangeError)
+        await ledger.close()
+      }
+    }))
+
+  it('made before, while and after the log passed to another key is verified by the key that was in force', () =>
+    withFolder(async (dir) => {
+      const newKey = signingKeyOf(origin, Buffer.alloc(32, 9))
+      const lives = [
+        { options: {}, by: [testKey] },
+        { options: { key: newKey, previousKey: testKey }, by: [testKey, newKey] },
+        { options: { key: newKey }, by: [newKey] },
+      ]
+      for (const { options, by } of lives) {
+        const ledger = await openTestLedger(dir, options)
+        await ledger.append(numberedEntry(1))
+        await ledger.close()
+        const again = await openTestLedger(dir, options)
+        const receipt = await createReceipt(again, 0)
+        const entry = Buffer.from(canonicalJson((await again.get(0))?.entry))
+        await again.close()
+        for (const key of [testKey, newKey]) {
+          const verify = () => verifyReceipt({ receipt, entry, keys: [parseVkey(key.vkey)] })
+          if (by.includes(key)) expect(verify().index).toBe(0)
+          else expect(verify).toThrow('not signed by the expected key')
+        }
+      }
+    }))
 })

@@ -82,7 +82,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   } catch (error) {
     const signal = stop.received()
     if (signal !== undefined) return signalStatus(signal)
-    throw logFailure(error, check ?? dir ?? '')
+    throw logFailure(error, check === undefined ? (dir ?? '') : `${check} or ${original ?? ''}`)
   } finally {
     stop.release()
   }

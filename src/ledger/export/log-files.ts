@@ -65,7 +65,9 @@ export function isLogUrl(text: string): boolean {
 
 /** What is there, bounded in size and time; no redirect is followed. */
 async function get(url: string, maxBytes: number): Promise<Buffer | undefined> {
-  const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(timeoutMs) })
+  const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(timeoutMs) }).catch((cause) => {
+    throw new Error(`${url} cannot be read`, { cause })
+  })
   if (response.status === 404 || response.body === null) {
     await response.body?.cancel()
     return undefined

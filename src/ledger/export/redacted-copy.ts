@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { canonicalJson } from '../canonical.ts'
 import { makeFolder, nodeDisk, replaceFile, syncFolder } from '../disk.ts'
 import { createTree, leafHash } from '../merkle.ts'
@@ -30,7 +30,8 @@ export async function writeRedactedCopy(options: {
   readonly dir: string
   readonly onProgress?: OnProgress
 }): Promise<Manifest> {
-  const { source, namesKey, key, dir, onProgress } = options
+  const { source, namesKey, key, onProgress } = options
+  const dir = resolve(options.dir)
   const temporary = `${dir}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`
   await makeFolder(nodeDisk, temporary)
   try {
