@@ -10,6 +10,7 @@ import { createGrowingTiles } from '../../src/ledger/tiles.ts'
 import { eventually } from '../support/child.ts'
 import { fakeClock } from '../support/clock.ts'
 import { numberedEntry } from '../support/entries.ts'
+import { faultyDisk } from '../support/faulty-disk.ts'
 import { collect, openTestLedger, segmentFile, withFolder } from '../support/ledger.ts'
 import { naiveRoot } from '../support/naive-tree.ts'
 
@@ -128,6 +129,21 @@ describe('the folder of a ledger', () => {
         }
       }
       await ledger.close()
+    }))
+
+  it('writes no tile twice that a checkpoint may cover', () =>
+    withFolder(async (dir) => {
+      const written: string[] = []
+      const fs = faultyDisk(({ verb, path }) => {
+        if (verb === 'write' && path.includes('/tile/')) written.push(path)
+        return 'do'
+      })
+      const clock = fakeClock()
+      const ledger = await openTestLedger(dir, { clock, fs })
+      for (let n = 0; n < 4; n++) await grow(ledger, clock, 200)
+      await ledger.close()
+      expect(written.length).toBeGreaterThan(10)
+      expect(new Set(written).size).toBe(written.length)
     }))
 
   it('serves partial tiles in every width the checkpoint covers, and nothing beyond it', () =>
