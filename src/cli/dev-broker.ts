@@ -26,7 +26,9 @@ export async function startDevBroker(stack: DevStack, options: DevBrokerOptions)
     log,
     identity: { keysFor: stack.issuer.keysFor, allowLoopbackHttp: true },
     ...(clock === undefined ? {} : { clock }),
-    ...(reviewedAtMs === undefined ? {} : { loadPolicies: (dir: string) => loadPolicies(dir, { reviewedAtMs }) }),
+    ...(reviewedAtMs === undefined
+      ? {}
+      : { loadPolicies: (dir, options) => loadPolicies(dir, { ...options, reviewedAtMs }) }),
   })
 }
 

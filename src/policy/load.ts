@@ -5,8 +5,8 @@ import { compile } from './compile.ts'
 import { type PolicyFile, readPolicyFiles } from './files.ts'
 import { type LinkProblem, link, type SourcedDocument } from './link.ts'
 import { createPacer } from './pacer.ts'
+import { createPolicyReader, type PolicyReader } from './policy-reader.ts'
 import type { PolicySet, PolicyWarning } from './policy-set.ts'
-import { createReader, type Reader } from './reader.ts'
 import type { PolicyDocument } from './schema.ts'
 
 /** Something wrong with a policy file; `file:line:col: message, fix`. */
@@ -20,6 +20,8 @@ export type LoadResult =
   | { readonly ok: false; readonly problems: readonly PolicyProblem[] }
 
 export interface LoadOptions {
+  /** Remembers what files hold from one load to the next; nothing is remembered without it. */
+  readonly reader?: PolicyReader
   /** Every review counts as attested at this time or later. Only `writ dev`, so that the examples work in any year. */
   readonly reviewedAtMs?: number
 }
@@ -41,11 +43,11 @@ export async function loadPolicies(dir: string, options: LoadOptions = {}): Prom
       problems: [at(dir, `the folder cannot be read: ${messageOf(error)}`, 'name a folder of policies')],
     }
   }
-  const reader = createReader(files.reduce((sum, { text }) => sum + text.length, 0))
+  const { reader = createPolicyReader(), reviewedAtMs } = options
   try {
-    return await loadFiles(dir, files, reader, options)
+    return await loadFiles(dir, files, reader, reviewedAtMs)
   } finally {
-    await reader.close()
+    reader.endLoad()
   }
 }
 
@@ -65,8 +67,8 @@ const at = (file: string, message: string, fix: string): PolicyProblem => ({
 async function loadFiles(
   dir: string,
   files: readonly PolicyFile[],
-  reader: Reader,
-  { reviewedAtMs }: LoadOptions,
+  reader: PolicyReader,
+  reviewedAtMs: number | undefined,
 ): Promise<LoadResult> {
   const pace = createPacer()
   const problems: PolicyProblem[] = []
@@ -105,19 +107,20 @@ function withAbsolutePaths(document: PolicyDocument, path: string): PolicyDocume
 async function placed(
   problems: readonly LinkProblem[],
   files: readonly PolicyFile[],
-  reader: Reader,
+  reader: PolicyReader,
 ): Promise<PolicyProblem[]> {
   const texts = new Map(files.map(({ name, text }) => [name, text]))
-  const byFile = Map.groupBy(problems, ({ source }) => source.file)
-  const lists = await Promise.all(
-    [...byFile].map(async ([file, list]) => {
-      const requests = list.map(({ source, path, offset }) => ({ at: source.at, path, offset }))
-      const places = await reader.places(texts.get(file) ?? '', requests)
-      return list.map(({ severity, message, fix }, index): PolicyProblem => {
-        const { line, col } = places[index] ?? { line: 1, col: 1 }
-        return { file, line, col, message, fix, severity }
-      })
+  const byFile = [...Map.groupBy(problems, ({ source }) => source.file)]
+  const places = await reader.places(
+    byFile.map(([file, list]) => ({
+      text: texts.get(file) ?? '',
+      requests: list.map(({ source, path, offset }) => ({ at: source.at, path, offset })),
+    })),
+  )
+  return byFile.flatMap(([file, list], at) =>
+    list.map(({ severity, message, fix }, index): PolicyProblem => {
+      const { line, col } = places[at]?.[index] ?? { line: 1, col: 1 }
+      return { file, line, col, message, fix, severity }
     }),
   )
-  return lists.flat()
 }

@@ -11,13 +11,6 @@ export type ReadJob =
   | { readonly type: 'places'; readonly text: string; readonly requests: readonly PlaceRequest[] }
 export type ReadResult = ParsedFile | readonly Place[]
 
-/** Turns text into documents without holding up the event loop. */
-export interface Reader {
-  parse(texts: readonly string[]): Promise<readonly ParsedFile[]>
-  places(text: string, requests: readonly PlaceRequest[]): Promise<readonly Place[]>
-  close(): Promise<void>
-}
-
 /** Does one job; pure. */
 export function readJob(job: ReadJob): ReadResult {
   return job.type === 'parse' ? parsePolicyText(job.text) : placesInText(job.text, job.requests)
@@ -25,92 +18,72 @@ export function readJob(job: ReadJob): ReadResult {
 
 // Parsing YAML with positions runs at some 2.5 MB/s: below this, starting threads costs more than it saves.
 const inlineCharacters = 96 * 1024
-const batchFiles = 64
+const batchJobs = 64
+const mostThreads = 4
 
-/** A reader for that much text: in this thread when it is little, in worker threads when it is much. */
-export function createReader(characters: number): Reader {
-  return characters <= inlineCharacters ? inlineReader() : workerReader(Math.min(4, availableParallelism()))
+/**
+ * Does jobs without holding up the event loop, and gives their results in order: in this thread where there is little text, in
+ * worker threads where there is much. `idleCores` are left to others as far as there are enough.
+ */
+export function readAll(jobs: readonly ReadJob[], idleCores: number): Promise<readonly ReadResult[]> {
+  const characters = jobs.reduce((sum, { text }) => sum + text.length, 0)
+  if (characters <= inlineCharacters) return readHere(jobs)
+  return readInThreads(jobs, Math.max(1, Math.min(mostThreads, availableParallelism() - idleCores)))
 }
 
-function inlineReader(): Reader {
+async function readHere(jobs: readonly ReadJob[]): Promise<readonly ReadResult[]> {
   const pace = createPacer()
-  return {
-    async parse(texts) {
-      const files: ParsedFile[] = []
-      for (const text of texts) {
-        files.push(parsePolicyText(text))
-        await pace()
-      }
-      return files
-    },
-    places: async (text, requests) => placesInText(text, requests),
-    close: async () => {},
+  const results: ReadResult[] = []
+  for (const job of jobs) {
+    results.push(readJob(job))
+    await pace()
   }
+  return results
 }
 
-interface Pending {
-  readonly jobs: readonly ReadJob[]
-  readonly resolve: (results: readonly ReadResult[]) => void
-  readonly reject: (error: Error) => void
-}
-
-function workerReader(threads: number): Reader {
-  const queue: Pending[] = []
-  const workers: Worker[] = []
-  const idle: Worker[] = []
-  const running = new Map<Worker, Pending>()
-  const next = (): void => {
-    while (idle.length > 0 && queue.length > 0) {
-      const worker = idle.pop()
-      const pending = queue.shift()
-      if (worker === undefined || pending === undefined) return
-      running.set(worker, pending)
-      worker.postMessage(pending.jobs)
+async function readInThreads(jobs: readonly ReadJob[], threads: number): Promise<readonly ReadResult[]> {
+  const results: ReadResult[] = new Array(jobs.length)
+  let next = 0
+  const work = async (): Promise<void> => {
+    const worker = startWorker()
+    try {
+      while (next < jobs.length) {
+        const from = next
+        next += batchJobs
+        const batch = await worker.read(jobs.slice(from, next))
+        for (const [at, result] of batch.entries()) results[from + at] = result
+      }
+    } catch (cause) {
+      next = jobs.length
+      throw new BrokerFault('internal', 'a thread that reads policies ended', { cause })
+    } finally {
+      await worker.close()
     }
   }
-  const fail = (worker: Worker, cause: unknown): void => {
-    running.get(worker)?.reject(new BrokerFault('internal', 'a thread that reads policies ended', { cause }))
-    running.delete(worker)
-  }
-  // Nothing rewrites these specifiers when the project is built, so the one with this file's own extension is taken.
-  const file = import.meta.url.endsWith('.ts')
-    ? new URL('./reader-worker.ts', import.meta.url)
-    : new URL('./reader-worker.js', import.meta.url)
-  for (let i = 0; i < threads; i++) {
-    const worker = new Worker(file, {
-      // Syntax trees die young; with room for them, few are copied to the old generation.
-      resourceLimits: { maxYoungGenerationSizeMb: 64 },
-    })
-    worker.on('message', (results: readonly ReadResult[]) => {
-      running.get(worker)?.resolve(results)
-      running.delete(worker)
-      idle.push(worker)
-      next()
-    })
-    worker.on('error', (error) => fail(worker, error))
-    worker.on('exit', (code) => fail(worker, new Error(`exit code ${code}`)))
-    workers.push(worker)
-    idle.push(worker)
-  }
-  const run = (jobs: readonly ReadJob[]): Promise<readonly ReadResult[]> =>
-    new Promise((resolve, reject) => {
-      queue.push({ jobs, resolve, reject })
-      next()
-    })
+  await Promise.all(Array.from({ length: threads }, work))
+  return results
+}
+
+// Nothing rewrites these specifiers when the project is built, so the one with this file's own extension is taken.
+const program = import.meta.url.endsWith('.ts')
+  ? new URL('./reader-worker.ts', import.meta.url)
+  : new URL('./reader-worker.js', import.meta.url)
+
+/** A thread that does one batch at a time. `read` rejects when the thread has ended. */
+function startWorker() {
+  // Syntax trees die young; with room for them, few are copied to the old generation.
+  const worker = new Worker(program, { resourceLimits: { maxYoungGenerationSizeMb: 64 } })
+  const ended = new Promise<never>((_, reject) => {
+    worker.once('error', reject)
+    worker.once('exit', (code) => reject(new Error(`exit code ${code}`)))
+  })
+  ended.catch(() => {})
   return {
-    async parse(texts) {
-      const batches: Promise<readonly ReadResult[]>[] = []
-      for (let at = 0; at < texts.length; at += batchFiles) {
-        batches.push(run(texts.slice(at, at + batchFiles).map((text) => ({ type: 'parse', text }))))
-      }
-      return (await Promise.all(batches)).flat() as ParsedFile[]
+    read(batch: readonly ReadJob[]): Promise<readonly ReadResult[]> {
+      const answered = new Promise<readonly ReadResult[]>((resolve) => worker.once('message', resolve))
+      worker.postMessage(batch)
+      return Promise.race([answered, ended])
     },
-    async places(text, requests) {
-      const [places] = await run([{ type: 'places', text, requests }])
-      return (places ?? []) as readonly Place[]
-    },
-    async close() {
-      await Promise.all(workers.map((worker) => worker.terminate()))
-    },
+    close: () => worker.terminate(),
   }
 }

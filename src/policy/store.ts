@@ -4,7 +4,8 @@ import { BrokerFault, messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { timeText } from '../contract/fields.ts'
 import type { PolicyStatus } from '../contract/policy.ts'
-import { type LoadResult, loadPolicies, type PolicyProblem, problemText } from './load.ts'
+import { type LoadOptions, type LoadResult, loadPolicies, type PolicyProblem, problemText } from './load.ts'
+import { createPolicyReader } from './policy-reader.ts'
 import type { PolicySet } from './policy-set.ts'
 
 /** The policies in force, kept current with their folder. */
@@ -27,7 +28,7 @@ export interface PolicyStoreOptions {
   /** Told of each set that is refused, one line for each error. */
   readonly onRefused?: (problems: readonly string[]) => Promise<void> | void
   /** How the folder is read; `loadPolicies` when absent. */
-  readonly load?: (dir: string) => Promise<LoadResult>
+  readonly load?: (dir: string, options: LoadOptions) => Promise<LoadResult>
 }
 
 /** Why the first load failed; `problems` are all of them. */
@@ -53,7 +54,8 @@ const quietMs = 250
  */
 export async function createPolicyStore(options: PolicyStoreOptions): Promise<PolicyStore> {
   const { dir, clock, log, onLoaded, onRefused, load = loadPolicies } = options
-  const first = await load(dir)
+  const reader = createPolicyReader()
+  const first = await load(dir, { reader })
   if (!first.ok) {
     await onRefused?.(errorLines(first.problems))
     throw new PolicyFault(first.problems)
@@ -71,7 +73,7 @@ export async function createPolicyStore(options: PolicyStoreOptions): Promise<Po
   })
 
   async function loadAgain(): Promise<void> {
-    const result = await load(dir)
+    const result = await load(dir, { reader })
     if (!result.ok) {
       const problems = errorLines(result.problems)
       refused = { at: timeText(clock.now()), problems: problems.slice(0, 100) }

@@ -30,6 +30,17 @@ test('a good edit replaces the set whole; the old one is left as it was', async 
   expect(loaded).toEqual([before.digest, store.current().digest])
 })
 
+test('a reload reads what changed and takes the rest as it was read before', async () => {
+  const dir = await folder(base)
+  const { store } = await open({ dir })
+  const before = store.current()
+  await writeFile(join(dir, 'workload.yaml'), wider)
+  await store.reload()
+  const after = store.current()
+  expect(after.byName.workload.get('checkout')?.policy).not.toBe(before.byName.workload.get('checkout')?.policy)
+  expect(after.byName.team.get('payments')).toBe(before.byName.team.get('payments'))
+})
+
 test('a bad edit keeps the set before it and is told to whoever keeps the record', async () => {
   const dir = await folder(base)
   const refused: (readonly string[])[] = []
