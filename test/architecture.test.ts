@@ -71,8 +71,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'index.ts': ['base', 'contract'],
 }
 
-// The broker's story is one file; the folder beside it holds its chapters.
-const partOf = (path: string): string => (path.split('/')[0] ?? '').replace(/^broker$/, 'broker.ts')
+// The broker's story is one file, and so is the wiring; the folder beside each holds its chapters.
+const partOf = (path: string): string => (path.split('/')[0] ?? '').replace(/^(broker|compose)$/, '$1.ts')
 
 describe('imports', () => {
   it('are found by this test in every form the sources use', () => {

@@ -1,7 +1,7 @@
 import type { Clock } from '../../base/clock.ts'
 import { messageOf } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
-import { openVault } from '../../compose.ts'
+import { openVault } from '../../compose/vault.ts'
 import type { Config } from '../../config/config.ts'
 import { policyLine } from '../../engines/faults.ts'
 import { createEngines } from '../../engines/registry.ts'

@@ -1,0 +1,64 @@
+import type { Clock } from '../base/clock.ts'
+import type { Log } from '../base/log.ts'
+import { releaseMemory } from '../base/memory.ts'
+import type { Approvals } from '../grants/approvals.ts'
+import type { Grant } from '../grants/grant.ts'
+import { createOpenEntries } from '../grants/open-entries.ts'
+import type { Registry } from '../grants/registry.ts'
+import { replay } from '../grants/replay.ts'
+import type { Tasks } from '../grants/tasks.ts'
+import { recordedUses } from '../identity/replay.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import type { PublishedLog } from '../ledger/published.ts'
+import { createRestart } from '../ledger/restart.ts'
+import type { PolicyStore } from '../policy/store.ts'
+import type { State } from '../state/state.ts'
+
+interface Parts {
+  /** Folder of the ledger, and the key of what is kept beside it. */
+  readonly dir: string
+  readonly key: Uint8Array
+  readonly ledger: Ledger & PublishedLog
+  readonly registry: Registry
+  readonly tasks: Tasks
+  readonly approvals: Approvals
+  readonly state: State
+  readonly policies: PolicyStore
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** Entries from which reading the ledger leaves more behind than a broker weighs. */
+const manyEntries = 20_000
+
+/**
+ * Puts memory where the record left it, and keeps note from then on of what a next start must read. `unsettled` are grants whose mint
+ * has no outcome.
+ */
+export async function resume(
+  parts: Parts,
+): Promise<{ readonly unsettled: readonly Grant[]; readonly stop: () => Promise<void> }> {
+  const { dir, key, ledger, state, policies, clock, log } = parts
+  const useIn = recordedUses(() => policies.current().issuers)
+  const openEntries = createOpenEntries({ usedUntilMs: (entry) => useIn(entry)?.untilMs, now: clock.now })
+  const restart = createRestart({ dir, ledger, key, log })
+  const { entries, unsettled } = await replay({
+    ...parts,
+    entries: restart.entries(),
+    async recall(stored) {
+      openEntries.see(stored)
+      const use = useIn(stored.entry)
+      if (use !== undefined && use.untilMs > clock.now()) await state.claim(use.key, use.untilMs)
+    },
+  })
+  if (entries >= manyEntries) await releaseMemory(log)
+  const unsubscribe = ledger.subscribe(openEntries.see)
+  const following = restart.follow(openEntries.list)
+  return {
+    unsettled,
+    async stop() {
+      await following.stop()
+      unsubscribe()
+    },
+  }
+}
