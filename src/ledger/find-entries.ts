@@ -37,19 +37,23 @@ export async function* findEntries(readBundle: ReadBundle, size: number, id: str
     // Many times faster than reading its entries, and most bundles do not have it.
     if (!bytes.includes(needle)) continue
     for (const [place, entry] of [...parseBundle(bytes, bundle.width).entries()].reverse()) {
-      const value = entry.includes(needle) ? jsonOf(entry) : undefined
-      if (!names(value, id)) continue
+      const fields = entry.includes(needle) ? fieldsOf(entry) : {}
+      if (!names(fields, id)) continue
       yield { index: n * tileWidth + place, bytes: entry }
-      if (begins(value, id)) return
+      if (begins(fields, id)) return
     }
   }
 }
 
-function jsonOf(bytes: Buffer): unknown {
+type Fields = Readonly<Record<string, unknown>>
+
+/** The fields of an entry; none of one that is no JSON object. */
+export function fieldsOf(entry: Buffer): Fields {
   try {
-    return JSON.parse(bytes.toString())
+    const value: unknown = JSON.parse(entry.toString())
+    return typeof value === 'object' && value !== null ? { ...value } : {}
   } catch {
-    return undefined
+    return {}
   }
 }
 
@@ -62,8 +66,5 @@ function names(value: unknown, id: string, levels = 4): boolean {
 /** For each kind of thing that has a life in the ledger, the entry that opens it. */
 const beginnings = { 'grant.intent': 'grant', 'task.opened': 'task', 'approval.requested': 'approval' } as const
 
-function begins(entry: unknown, id: string): boolean {
-  return Object.entries(beginnings).some(
-    ([kind, field]) => Reflect.get(Object(entry), 'kind') === kind && Reflect.get(Object(entry), field) === id,
-  )
-}
+const begins = (entry: Fields, id: string): boolean =>
+  Object.entries(beginnings).some(([kind, field]) => entry.kind === kind && entry[field] === id)

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { makeFolder, nodeDisk, replaceFile } from '../../ledger/disk.ts'
+import { fieldsOf } from '../../ledger/find-entries.ts'
 import type { VerifierKey } from '../../ledger/note.ts'
 import { checkIncluded, verifyReceipt } from '../../ledger/receipt.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
@@ -101,7 +102,7 @@ async function keep(folder: string, { index, bytes, receipt }: Proved): Promise<
 }
 
 const viewOf = ({ index, origin, size, root, bytes, receipt }: Proved) => {
-  return { index, origin, size, root, entry: recordOf(bytes), receipt }
+  return { index, origin, size, root, entry: fieldsOf(bytes), receipt }
 }
 
 function described(proved: Proved, signature: string, folder: string | undefined): string {
@@ -110,15 +111,5 @@ function described(proved: Proved, signature: string, folder: string | undefined
     `         proved: entry ${index} of the ${size} of ${origin}, root ${root}, signature ${signature}`,
     ...(folder === undefined ? [] : [`         kept: ${join(folder, `${index}.json`)} and .tlog-proof`]),
   ]
-  return `${entryLine({ index, entry: recordOf(bytes) })}${lines.map((line) => `${printable(line)}\n`).join('')}`
-}
-
-/** The fields of an entry, to be shown; none of one that is no object of ours. */
-function recordOf(bytes: Buffer): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(bytes.toString())
-    return typeof value === 'object' && value !== null ? { ...value } : {}
-  } catch {
-    return {}
-  }
+  return `${entryLine({ index, entry: fieldsOf(bytes) })}${lines.map((line) => `${printable(line)}\n`).join('')}`
 }
