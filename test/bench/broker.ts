@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import { writeHistory } from './history.ts'
 import { median } from './load.ts'
-import { fillLedger } from './memory.ts'
 import { writeOrganisation } from './policy.ts'
 import { measureRefusals, type RefusalFigures } from './refusal.ts'
 import { measureReload, type ReloadFigures } from './reload.ts'
@@ -66,10 +66,28 @@ export const measureGrants = (
 ): Promise<{ readonly readyMs: number; readonly rssMb: number }> =>
   withServe(
     around,
-    (dir) => fillLedger(dir, grants),
+    (dir) => writeHistory(dir, { ended: 0, live: grants }),
     async (writ) => {
       await wait(settleMs)
       return { readyMs: writ.readyMs, rssMb: writ.rssMb() }
+    },
+  )
+
+/** Starts over a long record with few live grants: once reading all of it, then from the restart point that left. */
+export const measureStarts = (
+  around: BrokerSurroundings,
+  entries: number,
+): Promise<{ entries: number; readyMs: number; firstMs: number; rssMb: number }> =>
+  withServe(
+    around,
+    (dir) => writeHistory(dir, { ended: Math.ceil(entries / 4) - 500, live: 1000 }),
+    async (first, dir) => {
+      await first.stop()
+      const again = await startServe({ dir, vaultAddress: around.vault.address, vaultToken: around.vault.brokerToken })
+      await wait(settleMs)
+      const figures = { entries, readyMs: again.readyMs, firstMs: first.readyMs, rssMb: again.rssMb() }
+      await again.stop()
+      return figures
     },
   )
 

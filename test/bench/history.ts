@@ -23,19 +23,20 @@ export async function writeHistory(dir: string, { ended, live }: History): Promi
   const key = await openLedgerKey({ file: ledgerKeyIn(dir), origin, create: true })
   const ledger = await openFileLedger({ dir: ledgerIn(dir), origin, key, clock: systemClock, log: silentLog })
   const sealer = createSealer(Buffer.alloc(32, 7))
-  const expires = new Date(Date.now() + 900_000).toISOString()
-  const tomorrow = new Date(Date.now() + 86_400_000).toISOString()
 
-  async function issue(n: number, until: string): Promise<GrantId> {
+  async function issue(n: number, seconds: number): Promise<GrantId> {
     const grant: GrantId = newId('gr', Date.now())
     const lease = await sealer.seal({ type: 'lease', id: `database/creds/orders-ro/${grant.slice(-24)}` })
     const workload = `workload-${n % 500}`
-    await ledger.append({ ...intentEntry(n), grant, workload })
-    await ledger.append({ ...issuedEntry(n), grant, workload, lease, expires: until } as ReturnType<typeof issuedEntry>)
+    const ceilings = [{ name: 'purpose', seconds }]
+    const about = { grant, workload, ceilings }
+    await ledger.append(Object.assign(intentEntry(n), { ...about, ttl: seconds }))
+    const expires = new Date(Date.now() + seconds * 1000).toISOString()
+    await ledger.append(Object.assign(issuedEntry(n), { ...about, lease, expires }))
     return grant
   }
-  async function live4(n: number): Promise<void> {
-    const grant = await issue(n, expires)
+  async function liveAndEnd(n: number): Promise<void> {
+    const grant = await issue(n, 900)
     const about = { grant, workload: `workload-${n % 500}`, owner: 'payments' }
     const actor = { type: 'broker', reason: 'revoke' } as const
     await ledger.append({ ...about, actor, kind: 'grant.ending', cause: 'handed_back' })
@@ -44,8 +45,8 @@ export async function writeHistory(dir: string, { ended, live }: History): Promi
 
   try {
     await ledger.append(loadedEntry)
-    await inBatches(ended, live4)
-    await inBatches(live, async (n) => void (await issue(ended + n, tomorrow)))
+    await inBatches(ended, liveAndEnd)
+    await inBatches(live, async (n) => void (await issue(ended + n, 86_400)))
   } finally {
     await ledger.close()
   }

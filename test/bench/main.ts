@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { cpus, release, totalmem, type } from 'node:os'
 import { parseArgs } from 'node:util'
-import { measureBroker, measureGrants, measureReloads } from './broker.ts'
+import { measureBroker, measureGrants, measureReloads, measureStarts } from './broker.ts'
 import { measureExports } from './export.ts'
 import { type IssuanceCell, measureIssuance } from './issuance.ts'
 import { measureLedger } from './ledger.ts'
@@ -15,7 +15,7 @@ import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from 
 import { type BenchVault, startVault } from './vault.ts'
 import { createIssuer, type EngineName, engines } from './world.ts'
 
-const parts = ['policy', 'ledger', 'prove', 'export', 'broker', 'reload', 'grants', 'issuance'] as const
+const parts = ['policy', 'ledger', 'prove', 'export', 'broker', 'reload', 'grants', 'start', 'issuance'] as const
 type Part = (typeof parts)[number]
 
 const usage = `usage: npm run bench -- [--quick] [--only PART]… [--engine NAME]… [--at NUMBER]… [--profile DIR]
@@ -139,6 +139,10 @@ async function measure(
   if (wanted('grants')) {
     say('serve: 100,000 live grants')
     done({ grants: await measureGrants(around, 100_000) })
+  }
+  if (wanted('start')) {
+    say(`serve: start over ${plan.provenEntries.toLocaleString('en-US')} entries`)
+    done({ start: await measureStarts(around, plan.provenEntries) })
   }
   if (wanted('issuance') && !around.vault.real) {
     say(
