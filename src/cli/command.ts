@@ -52,12 +52,21 @@ export interface Command {
   readonly usage: string
   /** Verbs below this command (`policy check`); the first argument that names one selects it. */
   readonly subcommands?: readonly Command[]
+  /** Further verbs, each imported only when it is selected. */
+  readonly listed?: readonly ListedCommand[]
   /**
    * Does the work and resolves with the exit status. Throw `UsageError` or `CommandError` for what the caller should read;
    * `BrokerFault` and `ProblemError` are understood too. With `--json`, results are one JSON document (or JSON lines)
    * on stdout and all else goes to stderr.
    */
   run(args: readonly string[], io: Io): Promise<number>
+}
+
+/** A command that is imported only when it is chosen, so that the others need not pay for it. */
+export interface ListedCommand {
+  readonly name: string
+  readonly summary: string
+  readonly load: () => Promise<Command>
 }
 
 /** The command line itself is wrong: exit status 2, with a hint at `--help`. */

@@ -1,17 +1,11 @@
 import { nearest } from '../base/nearest.ts'
 import { version } from '../version.ts'
-import { type Command, exit, type Io, UsageError } from './command.ts'
+import { type Command, exit, type Io, type ListedCommand, UsageError } from './command.ts'
 import { processIo } from './process-io.ts'
 import { reportFailure } from './report-failure.ts'
 
-interface Listed {
-  readonly name: string
-  readonly summary: string
-  readonly load: () => Promise<Command>
-}
-
 // Imported only when chosen: `writ --help` and `writ get` must not pay for the broker.
-const commands: readonly Listed[] = [
+const commands: readonly ListedCommand[] = [
   {
     name: 'serve',
     summary: 'run the broker in production',
@@ -116,7 +110,7 @@ async function run(argv: readonly string[], io: Io): Promise<number> {
     )
     throw new UsageError(`there is no command "${name}"${guess === undefined ? '' : `; did you mean ${guess}?`}`)
   }
-  const [command, args] = descend(await listed.load(), rest)
+  const [command, args] = await descend(await listed.load(), rest)
   if (asksForHelp(args)) {
     io.stdout(`${command.usage.trim()}\n`)
     return exit.done
@@ -124,9 +118,11 @@ async function run(argv: readonly string[], io: Io): Promise<number> {
   return command.run(args, io)
 }
 
-function descend(command: Command, args: readonly string[]): [Command, readonly string[]] {
-  const below = command.subcommands?.find((candidate) => candidate.name === args[0])
-  return below === undefined ? [command, args] : descend(below, args.slice(1))
+async function descend(command: Command, args: readonly string[]): Promise<[Command, readonly string[]]> {
+  const [name, ...rest] = args
+  const listed = command.listed?.find((candidate) => candidate.name === name)
+  const below = listed === undefined ? command.subcommands?.find((candidate) => candidate.name === name) : await listed.load()
+  return below === undefined ? [command, args] : descend(below, rest)
 }
 
 // What follows `--` belongs to the command that `exec` runs.

@@ -1,199 +1,251 @@
-import { isUtf8 } from 'node:buffer'
-import { messageOf } from '../base/errors.ts'
-import { isCanonical } from './canonical.ts'
-import { type Checkpoint, openCheckpoint } from './checkpoint.ts'
-import { type Disk, nodeDisk, readSmallFile } from './disk.ts'
-import { type Entry, entrySchema } from './entry.ts'
-import { createMeaning, type Meaning } from './meaning.ts'
-import { createTree, type RunningTree } from './merkle.ts'
-import { parseVkey, type VerifierKey } from './note.ts'
-import { checkpointPath } from './recover.ts'
-import { type WalkEnd, type WalkedRecord, walk } from './walk.ts'
+import { rm } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { systemClock } from '../base/clock.ts'
+import { explainAbsence } from './absence.ts'
+import { nodeDisk } from './disk.ts'
+import { confirmHead, readHead, treeHead } from './head.ts'
+import { acceptAnyEntries, type EntryCheck } from './entry-check.ts'
+import { startEntryThread } from './entry-thread.ts'
+import { createFindings, type Findings, type Problem } from './problem.ts'
+import { ProofError } from './proof.ts'
+import type { Range } from './ranges.ts'
+import { type CheckedRecord, checkRecord, type Keeper } from './record-check.ts'
+import { checkSegments, type Unsigned } from './segment-check.ts'
+import { listSegments } from './segments.ts'
+import { checkSince } from './since-check.ts'
+import { tileWidth } from './tile.ts'
+import { createFolderSource } from './tile-folder.ts'
+import type { TileSource } from './tile-source.ts'
+import { createTrust, type Head, type Trust } from './trust.ts'
+import { loadState, StateError, saveState } from './verify-state.ts'
+import type { VerifyProgress, VerifyTarget } from './verify-state-schema.ts'
 
-/** One thing that is wrong, and where. */
-export interface Problem {
-  /** `checkpoint`, `since`, `segment`, `canonical`, `schema`, `meaning` or `root`. */
-  readonly rule: string
-  readonly message: string
-  readonly index?: number
-  readonly segment?: string
-  readonly offset?: number
-}
+export type { Problem } from './problem.ts'
 
 export interface VerifyReport {
   readonly ok: boolean
   readonly origin: string
+  /** `any`: the entries are not ours to judge, so neither their form nor their meaning was checked. */
+  readonly form: EntryForm
   /** Entries that were read and checked. */
   readonly entries: number
+  /** Entries of which, on request, the hashes alone were checked, because they stand in an archive. */
+  readonly skipped: number
   /** Entries the signed checkpoint covers, and its root (hexadecimal); absent without a sound checkpoint. */
   readonly signed?: { readonly size: number; readonly root: string }
+  /** Keys trusted at the end: those that were given, and those that they have passed the log on to. */
+  readonly vkeys: readonly string[]
   /** Entries after those the checkpoint covers: durable, but not signed for yet. */
   readonly unsigned: number
   /** Bytes at the very end that are no whole entry: a write in progress, or one that a crash cut short. */
   readonly unfinishedBytes: number
-  /** The saved checkpoint that this record was shown to extend. */
+  /** The saved checkpoint that this record was compared with. */
   readonly since?: { readonly size: number; readonly root: string }
   /** The first of them; `problemCount` says how many there are. */
   readonly problems: readonly Problem[]
   readonly problemCount: number
 }
 
-export interface VerifyOptions {
-  readonly dir: string
-  /** The verifier key, got from somewhere else than the folder. */
-  readonly vkey: string
+/** What the entries of a log are: those of writ, with a form and a meaning, or any. */
+export type EntryForm = 'writ' | 'any'
+
+/** Where a log is: a folder, or a URL from `logUrl`. */
+export type LogPlace = { readonly dir: string } | { readonly url: URL }
+
+export type VerifyOptions = LogPlace & {
+  /** The verifier keys that are trusted to begin with, got from somewhere else than the log. */
+  readonly vkey: string | readonly string[]
   /** A checkpoint saved earlier, as text. */
   readonly since?: string
-  readonly onProgress?: (done: { readonly entries: number; readonly bytes: number }) => void
-  readonly fs?: Disk
+  /** What the entries are; `writ` unless given. */
+  readonly form?: EntryForm
+  /** Folders with entry bundles that the log has not. */
+  readonly archives?: readonly string[]
+  /** Of bundles that the log says were moved, and that are nowhere, the hashes are enough. */
+  readonly skipArchived?: boolean
+  /** Where to keep how far it is, and to go on from when it is there; removed at the end. */
+  readonly stateFile?: string
+  /** Ends it between two bundles. */
+  readonly signal?: AbortSignal
+  readonly onProgress?: (progress: Progress) => void
 }
 
-const maxProblems = 100
-const maxCheckpointBytes = 512 * 1024
+/** Entries so far, of those that the checkpoint covers. */
+export interface Progress {
+  readonly entries: number
+  readonly total: number
+}
 
 /**
- * Checks a ledger folder against one public key, trusting nothing else: every record is whole, canonical and of the
- * schema; the story its entries tell is possible; the Merkle root over them is the one in the signed checkpoint, and
- * at the size of the saved checkpoint the one in that. Needs neither broker nor network; memory does not grow with entries.
- * @throws NoteError when `vkey` is not a verifier key; system errors when the folder cannot be read.
+ * Checks a log against public keys, trusting nothing else: every entry is in the tree, the tree is the one in the signed checkpoint and
+ * extends that of the saved one, and every tile on the way is right; and, for a log of writ, every entry is canonical and of the
+ * schema, and the story they tell is possible. Of a folder the segments are checked too. Memory does not grow with entries, and
+ * nothing that a log holds makes it fail to answer.
+ * @throws NoteError when a key is none; StateError when the state file is of something else; SourceError, BrokerFault or system
+ * errors when the log cannot be read; the reason of `signal`
  */
 export async function verifyLedger(options: VerifyOptions): Promise<VerifyReport> {
-  const { dir, fs: disk = nodeDisk, onProgress } = options
-  const key = parseVkey(options.vkey)
+  const { form = 'writ', stateFile } = options
+  const trust = createTrust([options.vkey].flat())
+  const target: VerifyTarget = { place: placeOf(options), vkeys: trust.vkeys, form }
+  const from = stateFile === undefined ? undefined : await resume(stateFile, target, trust)
+  const log = await openLog(options)
   const findings = createFindings()
-  // The checkpoint is read first: entries only ever grow, so all it covers must be there afterwards.
-  const signed = await readSigned(disk, dir, key, findings)
-  const since = options.since === undefined ? undefined : readSince(options.since, key, findings)
-  const tree = createTree()
-  const meaning = createMeaning()
-  const heads = [
-    { rule: 'root', name: 'the signed checkpoint', head: signed },
-    { rule: 'since', name: 'the saved checkpoint', head: since },
-  ]
-  const compareHeads = (): void => {
-    for (const { rule, name, head } of heads) compareHead(tree, rule, name, head, findings)
-  }
-  compareHeads()
-  const end = await walk(disk, dir, (records, bytes) => {
-    for (const record of records) {
-      checkRecord(record, meaning, findings)
-      tree.append(Buffer.from(record.leafHash, 'hex'))
-      compareHeads()
+  let entries: EntryCheck | undefined
+  try {
+    const head = await treeHead(log, trust, findings)
+    const since = options.since === undefined ? undefined : readHead('since', options.since, trust, findings)
+    entries = await openEntries(target, trust, from, head)
+    const run: Run = { options, target, trust, from, findings, entries, log }
+    const record = head === undefined ? { entries: 0, absent: [] } : await checkCovered(run, head)
+    const { archived, learnt } = await entries.said()
+    for (const key of learnt) trust.learn(key)
+    const skipped = await noteAbsence(run, record, archived)
+    const unsigned = 'dir' in options ? await checkTail(run, options.dir, head) : { entries: 0, unfinishedBytes: 0 }
+    if (head !== undefined && since !== undefined) await compareHeads(run, since, head)
+    confirmHead('checkpoint', head, trust, findings)
+    confirmHead('since', since, trust, findings)
+    if (stateFile !== undefined) await rm(stateFile, { force: true })
+    return {
+      ok: findings.count === 0,
+      origin: trust.origin,
+      form,
+      entries: record.entries + unsigned.entries,
+      skipped,
+      ...(head && { signed: shown(head) }),
+      vkeys: trust.vkeys,
+      unsigned: unsigned.entries,
+      unfinishedBytes: unsigned.unfinishedBytes,
+      ...(since && { since: shown(since) }),
+      problems: findings.first,
+      problemCount: findings.count,
     }
-    onProgress?.({ entries: tree.size, bytes })
+  } finally {
+    await entries?.close()
+    await log.close()
+  }
+}
+
+/** One verification under way. */
+interface Run {
+  readonly options: VerifyOptions
+  readonly target: VerifyTarget
+  readonly trust: Trust
+  readonly from: VerifyProgress | undefined
+  readonly findings: Findings
+  readonly entries: EntryCheck
+  readonly log: TileSource
+}
+
+const placeOf = (place: LogPlace): string => ('dir' in place ? resolve(place.dir) : place.url.href)
+
+async function openLog(options: VerifyOptions): Promise<TileSource> {
+  if ('dir' in options) return createFolderSource(options.dir)
+  // Only now: what it takes to speak HTTP is half the memory of a process that verifies a folder.
+  const { createUrlSource } = await import('./tile-url.ts')
+  return createUrlSource({ url: options.url, ...(options.signal && { signal: options.signal }) })
+}
+
+/** The state of an interrupted run, with the keys that it had learnt learnt again. */
+async function resume(file: string, target: VerifyTarget, trust: Trust): Promise<VerifyProgress | undefined> {
+  const from = await loadState(file, target)
+  for (const key of from?.learnt ?? []) {
+    if (trust.learn(key) !== undefined || !trust.vkeys.includes(key.newKey)) {
+      throw new StateError('it trusts a key that those given have not passed the log on to')
+    }
+  }
+  return from
+}
+
+/** What checks the entries: another thread, where there are many of them. */
+async function openEntries(
+  { form, vkeys }: VerifyTarget,
+  trust: Trust,
+  from: VerifyProgress | undefined,
+  head: Head | undefined,
+): Promise<EntryCheck> {
+  if (form === 'any') return acceptAnyEntries()
+  if ((head?.size ?? 0) > inlineEntries) return startEntryThread({ vkeys, learnt: trust.learnt, story: from })
+  // Only now: where another thread checks them, this one needs none of it.
+  const { createEntryCheck } = await import('./writ-entries.ts')
+  const { compileShape } = await import('./shape.ts')
+  const { entryJsonSchema } = await import('./entry-json-schema.ts')
+  return createEntryCheck(compileShape(entryJsonSchema()), trust, from)
+}
+
+/** Checks all that the checkpoint covers. */
+function checkCovered({ options, target, from, findings, entries, log }: Run, head: Head): Promise<CheckedRecord> {
+  const { archives = [], stateFile, signal, onProgress } = options
+  return checkRecord({
+    sources: [log, ...archives.map(createFolderSource)],
+    head,
+    entries,
+    ours: target.form === 'writ',
+    findings,
+    from,
+    signal,
+    onProgress: (entries) => onProgress?.({ entries, total: head.size }),
+    keeper: stateFile === undefined ? undefined : createKeeper(stateFile, target),
   })
-  noteEnd(end, tree.size, Math.max(signed?.size ?? 0, since?.size ?? 0), findings)
-  for (const { rule, name, head } of heads) {
-    if (head !== undefined && head.size > tree.size) {
-      findings.add({
-        rule,
-        message: `${name} is over ${head.size} entries, and only ${tree.size} are whole and present`,
-      })
-    }
-  }
-  return {
-    ok: findings.count() === 0,
-    origin: key.name,
-    entries: tree.size,
-    ...(signed && { signed: shown(signed) }),
-    unsigned: Math.max(0, tree.size - (signed?.size ?? 0)),
-    unfinishedBytes: end.state === 'whole' ? end.unfinishedBytes : 0,
-    ...(since && { since: shown(since) }),
-    problems: findings.first,
-    problemCount: findings.count(),
-  }
 }
 
-interface Findings {
-  readonly first: readonly Problem[]
-  count(): number
-  add(problem: Problem): void
-}
-
-function createFindings(): Findings {
-  const first: Problem[] = []
-  let count = 0
+function createKeeper(file: string, target: VerifyTarget): Keeper {
+  let keptAtMs = systemClock.now()
   return {
-    first,
-    count: () => count,
-    add(problem) {
-      count++
-      if (first.length < maxProblems) first.push(problem)
+    due: () => systemClock.now() - keptAtMs >= keepEveryMs,
+    async keep(progress) {
+      await saveState(file, target, progress)
+      keptAtMs = systemClock.now()
     },
   }
 }
 
-async function readSigned(
-  disk: Disk,
-  dir: string,
-  key: VerifierKey,
-  findings: Findings,
-): Promise<Checkpoint | undefined> {
-  const bytes = await readSmallFile(disk, checkpointPath(dir), maxCheckpointBytes)
+/** Says of every bundle that is not there why that is wrong; returns how many entries were left out on purpose. */
+async function noteAbsence(
+  { options, findings }: Run,
+  { absent }: CheckedRecord,
+  archived: readonly Range[],
+): Promise<number> {
+  if (absent.length === 0) return 0
+  const [inSegments] = 'dir' in options ? await listSegments(nodeDisk, options.dir) : []
+  const { skipArchived = false } = options
+  const { problems, skipped } = explainAbsence(absent, archived, { skipArchived, inSegments })
+  findings.add(...problems)
+  return skipped
+}
+
+/** Checks the segments of a folder. */
+function checkTail({ log, entries, findings, trust }: Run, dir: string, head: Head | undefined): Promise<Unsigned> {
+  return checkSegments({
+    dir,
+    log,
+    signedSize: head?.size,
+    entries,
+    findings,
+    async coveredByNow(count) {
+      const ignored = createFindings()
+      const now = await treeHead(log, trust, ignored)
+      confirmHead('checkpoint', now, trust, ignored)
+      return ignored.count === 0 && now !== undefined && now.size >= count
+    },
+  })
+}
+
+async function compareHeads({ log, findings }: Run, since: Head, head: Head): Promise<void> {
   try {
-    if (bytes === undefined) throw new Error('there is none')
-    return openCheckpoint(bytes, key)
+    await checkSince(log, since, head)
   } catch (error) {
-    findings.add({ rule: 'checkpoint', message: `the signed checkpoint cannot be trusted: ${messageOf(error)}` })
-    return undefined
+    if (!(error instanceof ProofError)) throw error
+    const message = `the log does not extend the saved checkpoint: ${error.message}`
+    findings.add({ rule: 'since', message })
   }
 }
 
-function readSince(note: string, key: VerifierKey, findings: Findings): Checkpoint | undefined {
-  try {
-    return openCheckpoint(note, key)
-  } catch (error) {
-    findings.add({ rule: 'since', message: `the saved checkpoint cannot be trusted: ${messageOf(error)}` })
-    return undefined
-  }
-}
+/** Below this, starting threads takes longer than they save. */
+const inlineEntries = 64 * tileWidth
+const keepEveryMs = 5_000
 
-function compareHead(
-  tree: RunningTree,
-  rule: string,
-  name: string,
-  head: Checkpoint | undefined,
-  findings: Findings,
-): void {
-  if (head === undefined || head.size !== tree.size || Buffer.compare(head.root, tree.root()) === 0) return
-  const range = head.size === 0 ? 'no entries' : `entries 0 to ${head.size - 1}`
-  findings.add({ rule, message: `${name} was signed for other data: the root over ${range} is not the one it states` })
-}
-
-function checkRecord(record: WalkedRecord, meaning: Meaning, findings: Findings): void {
-  const { index, segment, offset, payload } = record
-  const add = (rule: string, message: string): void =>
-    findings.add({ rule, message: `entry ${index}: ${message}`, index, segment, offset })
-  let value: unknown
-  const text = payload.toString('utf8')
-  try {
-    value = JSON.parse(text)
-  } catch {
-    add('canonical', 'it is not JSON')
-    return
-  }
-  if (!isUtf8(payload) || !isCanonical(text, value)) add('canonical', 'it is not in canonical form (RFC 8785)')
-  const parsed = entrySchema.safeParse(value)
-  if (!parsed.success) {
-    const where = parsed.error.issues.map(({ path, code }) => `${path.join('.') || 'entry'}: ${code}`).join(', ')
-    add('schema', `it is not an entry this version knows (${where})`)
-    return
-  }
-  for (const message of meaning.next(parsed.data satisfies Entry)) add('meaning', message)
-}
-
-function noteEnd(end: WalkEnd, entries: number, promised: number, findings: Findings): void {
-  const { segment, offset } = end
-  const at = { index: entries, segment, offset }
-  if (end.state === 'damaged') {
-    findings.add({ rule: 'segment', message: `${end.message}; nothing after it was checked`, ...at })
-  } else if (end.unfinishedBytes > 0 && entries < promised) {
-    // A checkpoint covers what should stand here, so this is not a write that nobody was told about.
-    findings.add({ rule: 'segment', message: `entry ${entries} is damaged or cut short`, ...at })
-  }
-}
-
-const shown = ({ size, root }: Checkpoint): { size: number; root: string } => ({
+const shown = ({ size, root }: Head): { size: number; root: string } => ({
   size,
   root: Buffer.from(root).toString('hex'),
 })

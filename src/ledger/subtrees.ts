@@ -1,4 +1,4 @@
-import { emptyRoot, nodeHash } from './merkle.ts'
+import { emptyRoot, nodeHash, nodePrefix, sha256Text } from './merkle.ts'
 import { hashBytes, type TileId, tilePath, tileWidth, widthAt } from './tile.ts'
 
 /** Bytes of a tile of hashes, `width * 32` of them. Where they come from, and whether they can be trusted, is the reader's affair. */
@@ -83,9 +83,20 @@ function perfectParts(from: number, to: number): [height: number, place: number]
   return parts
 }
 
+// Rows are reduced in place. Hashes begin at 1, so that before each pair there is a byte for the prefix of its node: the first one, or
+// the last of a pair that was used before.
+const row = Buffer.alloc(1 + tileWidth * hashBytes)
+const pairs = Array.from({ length: tileWidth / 2 }, (_, i) => row.subarray(i * 2 * hashBytes, (i + 1) * 2 * hashBytes + 1))
+
 /** Root over `count` hashes (a power of two) that follow one another in a tile. */
 export function rootOfHashes(tile: Uint8Array, first: number, count: number): Uint8Array {
-  if (count === 1) return tile.subarray(first * hashBytes, (first + 1) * hashBytes)
-  const half = count / 2
-  return nodeHash(rootOfHashes(tile, first, half), rootOfHashes(tile, first + half, half))
+  row.set(tile.subarray(first * hashBytes, (first + count) * hashBytes), 1)
+  for (let nodes = count / 2; nodes >= 1; nodes /= 2) {
+    for (const [i, pair] of pairs.entries()) {
+      if (i === nodes) break
+      pair[0] = nodePrefix
+      row.write(sha256Text(pair), 1 + i * hashBytes, 'binary')
+    }
+  }
+  return Uint8Array.from(row.subarray(1, 1 + hashBytes))
 }

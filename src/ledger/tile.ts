@@ -79,17 +79,24 @@ export class BundleError extends Error {
  * @throws BundleError
  */
 export function parseBundle(bytes: Buffer, width: number): readonly Buffer[] {
-  const entries: Buffer[] = []
+  const spans = bundleSpans(bytes, width)
+  return Array.from({ length: width }, (_, i) => bytes.subarray(spans[2 * i], spans[2 * i + 1]))
+}
+
+/** Where each entry of a bundle starts and ends in its bytes: as `parseBundle`, without a view of each. */
+export function bundleSpans(bytes: Buffer, width: number): Uint32Array<ArrayBuffer> {
+  const spans = new Uint32Array(2 * width)
   let at = 0
-  while (entries.length < width) {
-    if (at + 2 > bytes.length) throw new BundleError(`the bundle ends after ${entries.length} of ${width} entries`)
+  for (let i = 0; i < width; i++) {
+    if (at + 2 > bytes.length) throw new BundleError(`the bundle ends after ${i} of ${width} entries`)
     const end = at + 2 + bytes.readUInt16BE(at)
-    if (end > bytes.length) throw new BundleError(`the bundle ends within entry ${entries.length} of ${width}`)
-    entries.push(bytes.subarray(at + 2, end))
+    if (end > bytes.length) throw new BundleError(`the bundle ends within entry ${i} of ${width}`)
+    spans[2 * i] = at + 2
+    spans[2 * i + 1] = end
     at = end
   }
   if (at !== bytes.length) throw new BundleError(`${bytes.length - at} bytes follow the last entry of the bundle`)
-  return entries
+  return spans
 }
 
 /**

@@ -8,6 +8,7 @@ import { replay } from '../../src/grants/replay.ts'
 import type { EntryBody } from '../../src/ledger/entry.ts'
 import type { FileLedger } from '../../src/ledger/file.ts'
 import type { Ledger } from '../../src/ledger/ledger.ts'
+import { factOf } from '../../src/ledger/fact.ts'
 import { createMeaning } from '../../src/ledger/meaning.ts'
 import { type FakeClock, fakeClock } from '../support/clock.ts'
 import { by, grantsStage } from '../support/grants.ts'
@@ -73,7 +74,7 @@ describe('one caller races another on the same grant', () => {
   async function recordIsSound(): Promise<void> {
     const meaning = createMeaning()
     const stored = await collect(ledger.read(0))
-    expect(stored.flatMap(({ entry }) => meaning.next(entry))).toEqual([])
+    expect(stored.flatMap(({ entry }) => meaning.next(factOf(entry)))).toEqual([])
     const again = grantsStage(ledger, clock)
     await replay({ ...again, entries: ledger.read(0), clock })
   }

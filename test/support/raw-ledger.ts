@@ -1,11 +1,11 @@
 import { mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { type Checkpoint, signCheckpoint } from '../../src/ledger/checkpoint.ts'
-import { createTree } from '../../src/ledger/merkle.ts'
+import { dirname } from 'node:path'
+import type { Checkpoint } from '../../src/ledger/checkpoint.ts'
 import type { SigningKey } from '../../src/ledger/note.ts'
-import { frameBytes, recordLeaf, writeFrame } from '../../src/ledger/record.ts'
+import { frameBytes, writeFrame } from '../../src/ledger/record.ts'
 import { segmentHeader } from '../../src/ledger/segments.ts'
-import { origin, testKey } from './ledger.ts'
+import { segmentFile } from './ledger.ts'
+import { tileLog } from './tile-log.ts'
 
 /** One record around any bytes, with a right checksum. */
 export function rawRecord(payload: string | Uint8Array, batch: number): Buffer {
@@ -15,20 +15,30 @@ export function rawRecord(payload: string | Uint8Array, batch: number): Buffer {
   return record
 }
 
+export interface RawOptions {
+  readonly key?: SigningKey
+  /** What the checkpoint says, where that is not the truth. */
+  readonly checkpoint?: Partial<Checkpoint>
+  /** Entries after those that tiles and checkpoint cover. */
+  readonly unsigned?: readonly (string | Uint8Array)[]
+  /** First entries of the segments, ascending; none for a published copy. One that begins with entry 0 unless given. */
+  readonly segments?: readonly number[]
+}
+
 /**
- * A ledger folder whose records are whole and whose checkpoint is signed, whatever the payloads say: what someone with the
- * key and bad intent, or an older version, could have written.
+ * A ledger folder whose parts agree with one another and whose checkpoint is signed, whatever the payloads say: what someone with the
+ * key and bad intent, or an older version, could have written. Not made by the code that writes ledgers.
  */
 export async function writeRawLedger(
   dir: string,
   payloads: readonly (string | Uint8Array)[],
-  options: { readonly key?: SigningKey; readonly checkpoint?: Partial<Checkpoint> } = {},
+  { unsigned = [], segments = [0], ...options }: RawOptions = {},
 ): Promise<void> {
-  const records = payloads.map((payload, index) => rawRecord(payload, index))
-  const tree = createTree()
-  for (const record of records) tree.append(Buffer.from(recordLeaf(record, 0, record.length), 'hex'))
-  await mkdir(join(dir, 'segments'), { recursive: true })
-  await writeFile(join(dir, 'segments', `${'0'.repeat(20)}.log`), Buffer.concat([segmentHeader(0), ...records]))
-  const checkpoint = { origin, size: tree.size, root: tree.root(), ...options.checkpoint }
-  await writeFile(join(dir, 'checkpoint'), signCheckpoint(checkpoint, options.key ?? testKey))
+  await tileLog(payloads, options).write(dir)
+  const all = [...payloads, ...unsigned]
+  for (const [i, first] of segments.entries()) {
+    await mkdir(dirname(segmentFile(dir, first)), { recursive: true })
+    const records = all.slice(first, segments[i + 1]).map((payload, at) => rawRecord(payload, first + at))
+    await writeFile(segmentFile(dir, first), Buffer.concat([segmentHeader(first), ...records]))
+  }
 }

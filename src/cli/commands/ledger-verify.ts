@@ -1,113 +1,155 @@
 import { readFile, stat } from 'node:fs/promises'
 import { messageOf } from '../../base/errors.ts'
-import { type Problem, type VerifyReport, verifyLedger } from '../../ledger/check.ts'
+import { type LogPlace, type Problem, type VerifyReport, verifyLedger } from '../../ledger/check.ts'
+import { logUrl } from '../../ledger/log-url.ts'
 import { NoteError } from '../../ledger/note.ts'
+import { SourceError } from '../../ledger/tile-source.ts'
+import { StateError } from '../../ledger/verify-state.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { parseOptions } from '../options.ts'
+import { createProgressBar } from '../progress-bar.ts'
 import { printable } from '../terminal.ts'
 
-/** `writ ledger verify`: offline proof that a folder is what was signed. */
+/** `writ ledger verify`: proof that a log is what was signed, by whoever has its key. */
 export const ledgerVerifyCommand: Command = {
   name: 'verify',
   summary: 'prove that the record is whole, unaltered and makes sense',
   usage: `
-usage: writ ledger verify DIR --vkey K [--since FILE] [--json]
+usage: writ ledger verify (DIR | URL) --vkey K [options]
 
-Reads every entry in DIR, the folder of a ledger or a copy of it, and checks it against the verifier key alone: checksums,
-canonical form, schema, the order of times, the story the entries tell (each issuance has its intent, nothing is renewed
-after its end, every policy set was loaded before it was relied on), and that the Merkle root over all of them is the one
-in the signed checkpoint. Needs neither the broker nor a network; the broker may be running.
+Reads a whole log and checks it against public keys alone: every entry and every tile of the tree over them, the root and the
+signature in its checkpoint; and of each entry the canonical form and the schema, the order of times, and the story they tell: each
+issuance has its intent and each end its issuance, no credential outlives its ceilings, every policy set was loaded before it was
+relied on. Of a folder it also checks what is not signed for yet. It trusts nobody, needs no broker and, for a folder, no network.
 
-  --vkey K      the verifier key (name+id+base64), kept by whoever verifies and not taken from DIR
-  --since FILE  a checkpoint saved earlier: proves that nothing it covered was changed or removed since
-  --json        print the report as one JSON document
+DIR is the folder of a ledger, or a copy of it or of what it publishes; the broker may be running. URL is that of any C2SP
+tlog-tiles log, such as https://writ.example.com/log.
 
-Exit status: 0 verified, 6 not verified, 2 usage, 1 DIR cannot be read.
+  --vkey K         a verifier key (name+id+base64), kept by whoever verifies and not taken from the log; may be repeated. A key that
+                   these have passed the log on to (config.key_rotated) is trusted from that entry on
+  --since FILE     a checkpoint saved earlier: proves that nothing it covered was changed or removed since
+  --resume FILE    keeps in FILE how far it is, and goes on from there when it is interrupted and started again
+  --archive DIR    a folder with entry bundles that the log has moved away; may be repeated
+  --skip-archived  of entries that were moved away, the hashes are enough; says how many were not read
+  --entries any    for a log of others: checks tree, root and signature, and takes the entries as they are
+  --json           print the report as one JSON document
+
+Exit status: 0 verified, 6 not verified, 2 usage, 1 the log cannot be read (to its end).
 
 examples:
   writ ledger verify ./ledger --vkey "$VKEY"
   cp ./ledger/checkpoint saved.txt     # today; and next quarter:
   writ ledger verify ./ledger --vkey "$VKEY" --since saved.txt
+  writ ledger verify https://writ.example.com/log --vkey "$VKEY" --resume verify.state
 `,
   run,
 }
 
 async function run(args: readonly string[], io: Io): Promise<number> {
-  const options = { vkey: { type: 'string' }, since: { type: 'string' }, json: { type: 'boolean' } } as const
-  const { values, positionals } = parseOptions(args, options, ['DIR'])
-  const { vkey, since } = values
-  const [dir = ''] = positionals
+  const { values, positionals } = parseOptions(
+    args,
+    {
+      vkey: { type: 'string', multiple: true },
+      since: { type: 'string' },
+      resume: { type: 'string' },
+      archive: { type: 'string', multiple: true },
+      'skip-archived': { type: 'boolean' },
+      entries: { type: 'string' },
+      json: { type: 'boolean' },
+    },
+    ['(DIR | URL)'],
+  )
+  const [at = ''] = positionals
+  const { vkey, entries: form = 'writ', archive: archives = [], resume } = values
   if (vkey === undefined) throw new UsageError('--vkey is needed: without a key from elsewhere nothing is proved')
-  if (/^https?:\/\//.test(dir))
-    throw new UsageError('DIR is a folder: copy that of the ledger here and verify the copy')
-  if (!(await isFolder(dir))) throw new CommandError(exit.fault, `${printable(dir)} is not a folder that can be read`)
-  const saved = since === undefined ? undefined : await readSaved(since)
-  const progress = showProgress(io)
+  if (form !== 'writ' && form !== 'any') throw new UsageError('--entries is writ or any')
+  const place = await placeOf(at)
+  for (const folder of archives) await requireFolder(folder)
+  const since = values.since === undefined ? undefined : await readSaved(values.since)
+  const interrupted = new AbortController()
+  const stopListening = io.onSignal(['SIGINT', 'SIGTERM'], () => {
+    interrupted.abort()
+    // The second one ends the process, should it not end by itself.
+    stopListening()
+  })
+  const bar = createProgressBar(io, 'entries')
   try {
     const report = await verifyLedger({
-      dir,
+      ...place,
       vkey,
-      ...(saved !== undefined && { since: saved }),
-      onProgress: ({ entries }) => progress.show(entries),
+      form,
+      archives,
+      skipArchived: values['skip-archived'] === true,
+      signal: interrupted.signal,
+      onProgress: ({ entries, total }) => bar.show(entries, total),
+      ...(since !== undefined && { since }),
+      ...(resume !== undefined && { stateFile: resume }),
     })
-    progress.clear()
+    bar.clear()
     if (values.json) writeJson(io, report)
-    else print(report, dir, io)
+    else print(report, at, io)
     return report.ok ? exit.done : exit.verificationFailed
   } catch (error) {
-    progress.clear()
-    if (error instanceof NoteError) throw new UsageError(`--vkey: ${error.message}`)
-    throw new CommandError(exit.fault, `${printable(dir)} cannot be read: ${messageOf(error)}`, undefined, {
-      cause: error,
-    })
+    bar.clear()
+    throw explained(error, at, resume, interrupted.signal.aborted)
+  } finally {
+    stopListening()
   }
 }
 
-const isFolder = (path: string): Promise<boolean> =>
-  stat(path).then(
-    (found) => found.isDirectory(),
-    () => false,
-  )
+/** What the caller is told when there is no report. */
+function explained(error: unknown, at: string, resume: string | undefined, interrupted: boolean): Error {
+  if (error instanceof NoteError) return new UsageError(`--vkey: ${error.message}`)
+  if (error instanceof StateError) return new UsageError(`--resume ${resume}: ${error.message}`)
+  const again = resume === undefined ? 'next time, with --resume FILE it can be continued' : 'the same command continues it'
+  const message = interrupted ? 'interrupted before the end' : `${at} cannot be read: ${messageOf(error)}`
+  return new CommandError(exit.fault, message, again, { cause: error })
+}
+
+async function placeOf(at: string): Promise<LogPlace> {
+  if (!/^https?:\/\//.test(at)) {
+    await requireFolder(at)
+    return { dir: at }
+  }
+  try {
+    return { url: logUrl(at) }
+  } catch (error) {
+    if (error instanceof SourceError) throw new UsageError(error.message)
+    throw error
+  }
+}
+
+async function requireFolder(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined)
+  if (found?.isDirectory() !== true) throw new CommandError(exit.fault, `${path} is not a folder that can be read`)
+}
 
 async function readSaved(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8')
   } catch (cause) {
-    throw new CommandError(exit.fault, `${printable(file)} cannot be read`, undefined, { cause })
+    throw new CommandError(exit.fault, `${file} cannot be read`, undefined, { cause })
   }
 }
 
-/** One line on a terminal, rewritten, once the work has taken a second. */
-function showProgress(io: Io): { show(entries: number): void; clear(): void } {
-  const startedMs = io.clock.now()
-  let shownMs = startedMs + 800
-  let shown = false
-  return {
-    show(entries) {
-      const now = io.clock.now()
-      if (!io.isTty.stderr || now - shownMs < 200) return
-      shownMs = now
-      shown = true
-      io.stderr(`\r${entries} entries checked, ${Math.round(entries / ((now - startedMs) / 1000))} a second `)
-    },
-    clear() {
-      if (shown) io.stderr('\r\u001b[2K')
-    },
-  }
-}
-
-function print(report: VerifyReport, dir: string, io: Io): void {
-  const { ok, origin, entries, signed, unsigned, unfinishedBytes, since, problems, problemCount } = report
-  const lines = [`ledger      ${origin} in ${dir}`, `entries     ${entries} read and checked`]
+function print(report: VerifyReport, at: string, io: Io): void {
+  const { ok, origin, form, entries, skipped, signed, since, vkeys, unsigned, unfinishedBytes } = report
+  const { problems, problemCount } = report
+  const lines = [`ledger      ${origin} in ${at}`]
+  lines.push(`entries     ${entries} read and checked${form === 'any' ? '; their form and meaning were not looked at' : ''}`)
+  if (skipped > 0) lines.push(`archived    ${skipped} entries were not read: of them the hashes alone were checked`)
   if (signed !== undefined) lines.push(`checkpoint  over ${signed.size} entries, root ${signed.root}`)
   if (since !== undefined) lines.push(`since       over ${since.size} entries, root ${since.root}`)
+  for (const vkey of vkeys.length > 1 ? vkeys : []) lines.push(`key         ${vkey}`)
   if (unsigned > 0) lines.push(`unsigned    ${unsigned} entries after the checkpoint: durable, not signed for yet`)
   if (unfinishedBytes > 0) lines.push(`unfinished  ${unfinishedBytes} bytes at the end are no whole entry`)
-  for (const problem of problems) lines.push(`PROBLEM     ${problem.rule}: ${problem.message}${place(problem)}`)
+  for (const problem of problems) lines.push(`PROBLEM     ${problem.rule}: ${problem.message}${placeIn(problem)}`)
   if (problemCount > problems.length) lines.push(`            and ${problemCount - problems.length} more`)
   lines.push(ok ? 'verified' : `NOT verified: ${problemCount} problem${problemCount === 1 ? '' : 's'}`)
   io.stdout(lines.map((line) => `${printable(line)}\n`).join(''))
 }
 
-const place = ({ segment, offset }: Problem): string =>
-  segment === undefined || segment === '' ? '' : ` (segments/${segment}, offset ${offset ?? 0})`
+function placeIn({ path, offset, message }: Problem): string {
+  if (path === undefined || (offset === undefined && message.includes(path))) return ''
+  return ` (${path}${offset === undefined ? '' : `, offset ${offset}`})`
+}

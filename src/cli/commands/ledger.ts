@@ -1,16 +1,9 @@
 import { BrokerFault, messageOf } from '../../base/errors.ts'
 import { createPrivateFile, generateLedgerKey, readPrivateFile } from '../../ledger/keys.ts'
 import { NoteError, parseSkey } from '../../ledger/note.ts'
-import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
+import { type Command, CommandError, exit, type Io, type ListedCommand, UsageError, writeJson } from '../command.ts'
 import { parseOptions } from '../options.ts'
 import { printable } from '../terminal.ts'
-import { ledgerArchiveCommand } from './ledger-archive.ts'
-import { ledgerCheckReceiptCommand } from './ledger-check-receipt.ts'
-import { ledgerExportCommand } from './ledger-export.ts'
-import { ledgerProveCommand } from './ledger-prove.ts'
-import { ledgerRedactCommand } from './ledger-redact.ts'
-import { ledgerTailCommand } from './ledger-tail.ts'
-import { ledgerVerifyCommand } from './ledger-verify.ts'
 
 const keygen: Command = {
   name: 'keygen',
@@ -53,16 +46,45 @@ async function makeKey(origin: string, file: string): Promise<boolean> {
   }
 }
 
-const subcommands = [
-  ledgerVerifyCommand,
-  ledgerProveCommand,
-  ledgerCheckReceiptCommand,
-  ledgerTailCommand,
-  ledgerExportCommand,
-  ledgerRedactCommand,
-  ledgerArchiveCommand,
-  keygen,
-] as const
+// Each is imported only when it is chosen: what it takes to talk to a broker would make the verifier half as large again.
+const listed: readonly ListedCommand[] = [
+  {
+    name: 'verify',
+    summary: 'prove that the record is whole, unaltered and makes sense',
+    load: async () => (await import('./ledger-verify.ts')).ledgerVerifyCommand,
+  },
+  {
+    name: 'prove',
+    summary: 'show an entry, or those of a grant, with the proof that it stands in the record',
+    load: async () => (await import('./ledger-prove.ts')).ledgerProveCommand,
+  },
+  {
+    name: 'check-receipt',
+    summary: 'verify the receipt of one entry, offline',
+    load: async () => (await import('./ledger-check-receipt.ts')).ledgerCheckReceiptCommand,
+  },
+  {
+    name: 'tail',
+    summary: 'show the newest entries, and with -f those to come',
+    load: async () => (await import('./ledger-tail.ts')).ledgerTailCommand,
+  },
+  {
+    name: 'export',
+    summary: 'write the record as JSON lines, CSV, OCSF events or Parquet',
+    load: async () => (await import('./ledger-export.ts')).ledgerExportCommand,
+  },
+  {
+    name: 'redact',
+    summary: 'write a copy without names that still verifies, or check one',
+    load: async () => (await import('./ledger-redact.ts')).ledgerRedactCommand,
+  },
+  {
+    name: 'archive',
+    summary: 'move old entries to a second folder, on record',
+    load: async () => (await import('./ledger-archive.ts')).ledgerArchiveCommand,
+  },
+]
+const all = [...listed, keygen]
 
 /** `writ ledger`: read and verify the record. */
 export const ledgerCommand: Command = {
@@ -71,12 +93,13 @@ export const ledgerCommand: Command = {
   usage: `
 usage: writ ledger COMMAND
 
-${subcommands.map(({ name, summary }) => `  ${name.padEnd(15)}${summary}`).join('\n')}
+${all.map(({ name, summary }) => `  ${name.padEnd(15)}${summary}`).join('\n')}
 
 \`writ ledger COMMAND --help\` explains each.
 `,
-  subcommands,
+  subcommands: [keygen],
+  listed,
   run(_args: readonly string[], _io: Io) {
-    return Promise.reject(new UsageError(`which? ${subcommands.map(({ name }) => name).join(', ')}`))
+    return Promise.reject(new UsageError(`which? ${all.map(({ name }) => name).join(', ')}`))
   },
 }
