@@ -46,7 +46,7 @@ export async function appendAll(ledger: FileLedger, bodies: Iterable<EntryBody>)
   await signed(ledger)
 }
 
-export const signed = (ledger: FileLedger): Promise<unknown> =>
+const signed = (ledger: FileLedger): Promise<unknown> =>
   eventually(async () => ledger.signedSize() === ledger.head().size || undefined, 'a checkpoint over everything')
 
 export const indexed = ({ ledger, index }: Pick<TestRecord, 'ledger' | 'index'>): Promise<unknown> =>
