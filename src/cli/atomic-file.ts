@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { open, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { nodeDisk, syncFolder } from '../ledger/disk.ts'
+import { nodeDisk, syncFolder } from '../ledger/store/disk.ts'
 
 /** A file that appears under its name whole and durable, or not at all. */
 export interface AtomicFile {

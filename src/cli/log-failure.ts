@@ -3,7 +3,7 @@ import { BrokerFault, messageOf } from '../base/errors.ts'
 import { EntryError } from '../ledger/export/entry-row.ts'
 import { isLogUrl } from '../ledger/export/log-files.ts'
 import { UnprovedError } from '../ledger/export/proved-log.ts'
-import { NoteError, parseVkey, type VerifierKey } from '../ledger/note.ts'
+import { NoteError, parseVkey, type VerifierKey } from '../ledger/log/note.ts'
 import { CommandError, exit, UsageError } from './command.ts'
 import { printable } from './terminal.ts'
 

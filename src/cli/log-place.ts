@@ -1,9 +1,9 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { nodeDisk, readSmallFile } from '../ledger/disk.ts'
-import { ProofError } from '../ledger/proof.ts'
-import { cutTile, hashBytes, maxBundleBytes, type TileId, tilePath, tileWidth } from '../ledger/tile.ts'
-import { createTileFiles } from '../ledger/tile-files.ts'
+import { ProofError } from '../ledger/log/proof.ts'
+import { cutTile, hashBytes, maxBundleBytes, type TileId, tilePath, tileWidth } from '../ledger/log/tile.ts'
+import { nodeDisk, readSmallFile } from '../ledger/store/disk.ts'
+import { createTileFiles } from '../ledger/store/tile-files.ts'
 import { CommandError, exit, UsageError } from './command.ts'
 import { printable } from './terminal.ts'
 

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { messageOf } from '../base/errors.ts'
 import type { IssuedCredential } from '../contract/credential.ts'
-import { parseReceipt } from '../ledger/receipt.ts'
+import { parseReceipt } from '../ledger/log/receipt.ts'
 import { type AtomicFile, createAtomicFile } from './atomic-file.ts'
 import { CommandError, exit, type Io } from './command.ts'
 import type { BrokerClient } from './http-client.ts'

@@ -1,9 +1,9 @@
 import { messageOf } from '../base/errors.ts'
-import { NoteError, parseVkey, type VerifierKey } from '../ledger/note.ts'
-import { ProofError } from '../ledger/proof.ts'
-import { ReceiptError } from '../ledger/receipt.ts'
-import { TileError } from '../ledger/subtrees.ts'
-import { BundleError } from '../ledger/tile.ts'
+import { NoteError, parseVkey, type VerifierKey } from '../ledger/log/note.ts'
+import { ProofError } from '../ledger/log/proof.ts'
+import { ReceiptError } from '../ledger/log/receipt.ts'
+import { TileError } from '../ledger/log/subtrees.ts'
+import { BundleError } from '../ledger/log/tile.ts'
 import { CommandError, exit, UsageError } from './command.ts'
 
 /** The verifier keys given as `--vkey`. @throws UsageError */

@@ -1,8 +1,8 @@
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { Config } from '../config/config.ts'
-import { type FileLedger, openFileLedger } from '../ledger/file.ts'
 import { openLedgerKey } from '../ledger/keys.ts'
+import { type FileLedger, openFileLedger } from '../ledger/store/file.ts'
 
 /** The ledger the configuration names, with the keys it names. */
 export async function openLedger(config: Config, clock: Clock, log: Log): Promise<FileLedger> {

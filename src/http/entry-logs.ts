@@ -9,9 +9,9 @@ import {
 import { ExportResultCode } from '@opentelemetry/core'
 import type { LogRecordExporter, LogRecordProcessor } from '@opentelemetry/sdk-logs'
 import type { Entry } from '../ledger/entry.ts'
+import { treatmentOf } from '../ledger/export/redact.ts'
 import { type Severity, severityOf } from '../ledger/export/severity.ts'
 import type { StoredEntry } from '../ledger/ledger.ts'
-import { treatmentOf } from '../ledger/redact.ts'
 import { asksForOtlp, type OtelVariables, resourceOf, stopInTime } from './telemetry.ts'
 
 /** Sends a copy of each durable entry to a collector. Best effort: the ledger is the record, and nothing waits for this. */

@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { EntryFeed } from '../broker/record.ts'
 import type { StoredEntry } from '../ledger/ledger.ts'
-import { entryView } from '../ledger/query.ts'
+import { entryView } from '../ledger/search/query.ts'
 import type { TextStream } from './reply.ts'
 
 /** Characters handed on together, unless one event has more. */

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { type Code, codes } from '../base/codes.ts'
-import { maxStatementLength } from './rotation.ts'
+import { maxStatementLength } from './log/rotation.ts'
 
 /**
  * The closed list of what the ledger can say. No field can hold a secret: secrets have no field, text is bounded,

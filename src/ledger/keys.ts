@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { link, open, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { BrokerFault } from '../base/errors.ts'
-import { isCode, makeFolder, nodeDisk, syncFolder } from './disk.ts'
-import { formatSkey, parseSkey, type SigningKey } from './note.ts'
+import { formatSkey, parseSkey, type SigningKey } from './log/note.ts'
+import { isCode, makeFolder, nodeDisk, syncFolder } from './store/disk.ts'
 
 const maxKeyFileBytes = 4096
 

@@ -1,8 +1,8 @@
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
-import { type Checkpoint, parseCheckpoint } from '../ledger/checkpoint.ts'
-import type { CosigningKey } from '../ledger/cosignature.ts'
-import { emptyRoot } from '../ledger/merkle.ts'
+import { type Checkpoint, parseCheckpoint } from '../ledger/log/checkpoint.ts'
+import type { CosigningKey } from '../ledger/log/cosignature.ts'
+import { emptyRoot } from '../ledger/log/merkle.ts'
 import {
   formatNote,
   formatSignature,
@@ -11,9 +11,9 @@ import {
   splitNote,
   type VerifierKey,
   verifySignatures,
-} from '../ledger/note.ts'
-import { type Proof, ProofError, verifyConsistency } from '../ledger/proof.ts'
-import { parseAddCheckpoint } from '../ledger/witness-protocol.ts'
+} from '../ledger/log/note.ts'
+import { type Proof, ProofError, verifyConsistency } from '../ledger/log/proof.ts'
+import { parseAddCheckpoint } from '../ledger/log/witness-protocol.ts'
 import type { Head, HeadStore } from './head-store.ts'
 
 /** What the witness says to a checkpoint; the statuses are those of the protocol. */

@@ -1,5 +1,5 @@
 import { Hono } from 'hono'
-import { maxRequestBytes, monitorPath, sizeType } from '../ledger/witness-protocol.ts'
+import { maxRequestBytes, monitorPath, sizeType } from '../ledger/log/witness-protocol.ts'
 import { type AddCheckpointDeps, type Answer, addCheckpoint } from './add-checkpoint.ts'
 
 /** Requests read and worked on at once; more are answered 503. */

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { messageOf } from '../base/errors.ts'
 import { ok, type Result } from '../base/result.ts'
 import { parseYaml } from '../config/yaml.ts'
-import { parseVkey, type VerifierKey } from '../ledger/note.ts'
+import { parseVkey, type VerifierKey } from '../ledger/log/note.ts'
 
 /** What a witness was told; every path is absolute. */
 export interface WitnessConfig {

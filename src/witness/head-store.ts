@@ -1,11 +1,11 @@
 import { dirname, join } from 'node:path'
 import { BrokerFault, messageOf } from '../base/errors.ts'
-import { type Checkpoint, parseCheckpoint } from '../ledger/checkpoint.ts'
-import type { WitnessKey } from '../ledger/cosignature.ts'
-import { type Disk, makeFolder, nodeDisk, readSmallFile, replaceFile } from '../ledger/disk.ts'
-import { takeWriterLock } from '../ledger/lock.ts'
-import { openNote } from '../ledger/note.ts'
-import { maxRequestBytes, monitorPath } from '../ledger/witness-protocol.ts'
+import { type Checkpoint, parseCheckpoint } from '../ledger/log/checkpoint.ts'
+import type { WitnessKey } from '../ledger/log/cosignature.ts'
+import { openNote } from '../ledger/log/note.ts'
+import { maxRequestBytes, monitorPath } from '../ledger/log/witness-protocol.ts'
+import { type Disk, makeFolder, nodeDisk, readSmallFile, replaceFile } from '../ledger/store/disk.ts'
+import { takeWriterLock } from '../ledger/store/lock.ts'
 
 /** The newest head of a log that the witness has cosigned. */
 export interface Head extends Omit<Checkpoint, 'origin'> {

@@ -1,6 +1,6 @@
 import { BrokerFault } from '../base/errors.ts'
-import { type CosigningKey, parseWitnessSkey } from '../ledger/cosignature.ts'
 import { readPrivateFile } from '../ledger/keys.ts'
+import { type CosigningKey, parseWitnessSkey } from '../ledger/log/cosignature.ts'
 
 /**
  * The private key of a witness in `file`.

@@ -1,9 +1,9 @@
 import { systemClock } from '../../src/base/clock.ts'
 import { type GrantId, newId } from '../../src/base/ids.ts'
 import { silentLog } from '../../src/base/log.ts'
-import { openFileLedger } from '../../src/ledger/file.ts'
 import { openLedgerKey } from '../../src/ledger/keys.ts'
 import { createSealer } from '../../src/ledger/seal.ts'
+import { openFileLedger } from '../../src/ledger/store/file.ts'
 import { endedEntry, intentEntry, issuedEntry, loadedEntry } from '../support/entries.ts'
 import { ledgerIn, ledgerKeyIn, origin } from './serve.ts'
 

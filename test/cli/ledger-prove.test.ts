@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { canonicalJson } from '../../src/ledger/canonical.ts'
-import { parseVkey, signingKeyOf } from '../../src/ledger/note.ts'
-import { createReceipt, verifyReceipt } from '../../src/ledger/receipt.ts'
+import { parseVkey, signingKeyOf } from '../../src/ledger/log/note.ts'
+import { createReceipt, verifyReceipt } from '../../src/ledger/log/receipt.ts'
 import {
   endedEntry,
   grantOf,

@@ -1,7 +1,7 @@
 import { chmod, cp, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { formatSkey } from '../../src/ledger/note.ts'
+import { formatSkey } from '../../src/ledger/log/note.ts'
 import {
   endedEntry,
   intentEntry,

@@ -1,7 +1,7 @@
 import { chmod, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { cosignaturesOf, parseWitnessVkey } from '../../src/ledger/cosignature.ts'
+import { cosignaturesOf, parseWitnessVkey } from '../../src/ledger/log/cosignature.ts'
 import { loadWitnessConfig } from '../../src/witness/config.ts'
 import { eventually } from '../support/child.ts'
 import { origin, testKey, withFolder } from '../support/ledger.ts'

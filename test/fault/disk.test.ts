@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { verifyLedger } from '../../src/ledger/check.ts'
+import { verifyLedger } from '../../src/ledger/verify/check.ts'
 import { startWorld, type World } from '../support/broker.ts'
 import { type Answer, callApi } from '../support/call-api.ts'
 import { eventually } from '../support/child.ts'

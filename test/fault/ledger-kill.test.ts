@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, expect, it } from 'vitest'
-import { verifyLedger } from '../../src/ledger/check.ts'
+import { verifyLedger } from '../../src/ledger/verify/check.ts'
 import { ended, guard } from '../support/child.ts'
 import { collect, openTestLedger, testKey, withFolder } from '../support/ledger.ts'
 

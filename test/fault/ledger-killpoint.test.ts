@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { cp, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { verifyLedger } from '../../src/ledger/check.ts'
+import { verifyLedger } from '../../src/ledger/verify/check.ts'
 import { ended, guard } from '../support/child.ts'
 import { collect, openTestLedger, testKey, withFolder } from '../support/ledger.ts'
 

@@ -5,8 +5,8 @@
  */
 import { writeSync } from 'node:fs'
 import { silentLog } from '../../src/base/log.ts'
-import { type Disk, type DiskFile, nodeDisk } from '../../src/ledger/disk.ts'
-import { openFileLedger } from '../../src/ledger/file.ts'
+import { type Disk, type DiskFile, nodeDisk } from '../../src/ledger/store/disk.ts'
+import { openFileLedger } from '../../src/ledger/store/file.ts'
 import { eventually } from '../support/child.ts'
 import { fakeClock } from '../support/clock.ts'
 import { numberedEntry } from '../support/entries.ts'

@@ -5,7 +5,7 @@
 import { writeSync } from 'node:fs'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLog } from '../../src/base/log.ts'
-import { openFileLedger } from '../../src/ledger/file.ts'
+import { openFileLedger } from '../../src/ledger/store/file.ts'
 import { numberedEntry } from '../support/entries.ts'
 import { origin, testKey } from '../support/ledger.ts'
 

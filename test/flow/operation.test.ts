@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { policyStatusSchema } from '../../src/contract/policy.ts'
 import { readinessSchema } from '../../src/contract/readiness.ts'
-import { verifyLedger } from '../../src/ledger/check.ts'
+import { verifyLedger } from '../../src/ledger/verify/check.ts'
 import { shiftedClock, startWorld, type World } from '../support/broker.ts'
 import { eventually } from '../support/child.ts'
 

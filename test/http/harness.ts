@@ -10,7 +10,7 @@ import type { Readiness } from '../../src/contract/readiness.ts'
 import { type App, type AppDeps, createApp } from '../../src/http/app.ts'
 import { createMetrics } from '../../src/http/metrics.ts'
 import { type RunningServer, startServer } from '../../src/http/server.ts'
-import type { PublishedLog } from '../../src/ledger/published.ts'
+import type { PublishedLog } from '../../src/ledger/log/published.ts'
 import { type FakeClock, fakeClock } from '../support/clock.ts'
 
 export const docsUrlBase = 'https://writ.example.com'

@@ -1,9 +1,15 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { formatCheckpoint, openCheckpoint, parseCheckpoint } from '../../src/ledger/checkpoint.ts'
-import { NoteError, openNote, parseSkey, parseVkey } from '../../src/ledger/note.ts'
-import { createReceipt, formatReceipt, parseReceipt, ReceiptError, verifyReceipt } from '../../src/ledger/receipt.ts'
-import { BundleError, parseBundle, parseTilePath, tilePath } from '../../src/ledger/tile.ts'
+import { formatCheckpoint, openCheckpoint, parseCheckpoint } from '../../src/ledger/log/checkpoint.ts'
+import { NoteError, openNote, parseSkey, parseVkey } from '../../src/ledger/log/note.ts'
+import {
+  createReceipt,
+  formatReceipt,
+  parseReceipt,
+  ReceiptError,
+  verifyReceipt,
+} from '../../src/ledger/log/receipt.ts'
+import { BundleError, parseBundle, parseTilePath, tilePath } from '../../src/ledger/log/tile.ts'
 import { testKey } from '../support/ledger.ts'
 import { decimalLog } from '../support/tile-log.ts'
 import logs from '../vectors/logs/sources.json' with { type: 'json' }

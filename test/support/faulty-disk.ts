@@ -1,4 +1,4 @@
-import { type Disk, type DiskFile, nodeDisk } from '../../src/ledger/disk.ts'
+import { type Disk, type DiskFile, nodeDisk } from '../../src/ledger/store/disk.ts'
 
 /** One operation on the disk, before it happens. */
 export interface Operation {

@@ -1,9 +1,9 @@
-import { signCheckpoint } from '../../src/ledger/checkpoint.ts'
-import { createTree, leafHash } from '../../src/ledger/merkle.ts'
-import type { SigningKey } from '../../src/ledger/note.ts'
-import { consistencyProof, type Proof } from '../../src/ledger/proof.ts'
-import { createSubtrees, type ReadTile } from '../../src/ledger/subtrees.ts'
-import { tileWidth } from '../../src/ledger/tile.ts'
+import { signCheckpoint } from '../../src/ledger/log/checkpoint.ts'
+import { createTree, leafHash } from '../../src/ledger/log/merkle.ts'
+import type { SigningKey } from '../../src/ledger/log/note.ts'
+import { consistencyProof, type Proof } from '../../src/ledger/log/proof.ts'
+import { createSubtrees, type ReadTile } from '../../src/ledger/log/subtrees.ts'
+import { tileWidth } from '../../src/ledger/log/tile.ts'
 
 /** A log in memory, whose tiles are computed from all its leaves each time. */
 export interface MemoryLog {

@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { Checkpoint } from '../../src/ledger/checkpoint.ts'
-import type { SigningKey } from '../../src/ledger/note.ts'
-import { frameBytes, writeFrame } from '../../src/ledger/record.ts'
-import { segmentHeader } from '../../src/ledger/segments.ts'
+import type { Checkpoint } from '../../src/ledger/log/checkpoint.ts'
+import type { SigningKey } from '../../src/ledger/log/note.ts'
+import { frameBytes, writeFrame } from '../../src/ledger/store/record.ts'
+import { segmentHeader } from '../../src/ledger/store/segments.ts'
 import { segmentFile } from './ledger.ts'
 import { tileLog } from './tile-log.ts'
 

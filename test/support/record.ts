@@ -1,9 +1,9 @@
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLog } from '../../src/base/log.ts'
 import type { EntryBody } from '../../src/ledger/entry.ts'
-import { createEntryIndex, type EntryIndex, type EntryIndexOptions } from '../../src/ledger/entry-index.ts'
-import type { FileLedger } from '../../src/ledger/file.ts'
-import { createSearch, type SearchLedger } from '../../src/ledger/search.ts'
+import { createEntryIndex, type EntryIndex, type EntryIndexOptions } from '../../src/ledger/search/entry-index.ts'
+import { createSearch, type SearchLedger } from '../../src/ledger/search/search.ts'
+import type { FileLedger } from '../../src/ledger/store/file.ts'
 import { eventually } from './child.ts'
 import { openTestLedger, withFolder } from './ledger.ts'
 

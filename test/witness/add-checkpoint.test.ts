@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { cosignaturesOf, parseWitnessVkey } from '../../src/ledger/cosignature.ts'
-import { parseSkey, parseVkey, signNote, splitNote, verifySignatures } from '../../src/ledger/note.ts'
+import { cosignaturesOf, parseWitnessVkey } from '../../src/ledger/log/cosignature.ts'
+import { parseSkey, parseVkey, signNote, splitNote, verifySignatures } from '../../src/ledger/log/note.ts'
 import { addCheckpoint } from '../../src/witness/add-checkpoint.ts'
 import { testKey } from '../support/ledger.ts'
 import { memoryLog } from '../support/memory-log.ts'

@@ -1,5 +1,5 @@
-import { nodeDisk, readSmallFile } from '../../ledger/disk.ts'
-import { verifyReceipt } from '../../ledger/receipt.ts'
+import { verifyReceipt } from '../../ledger/log/receipt.ts'
+import { nodeDisk, readSmallFile } from '../../ledger/store/disk.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { parseOptions } from '../options.ts'
 import { printable } from '../terminal.ts'

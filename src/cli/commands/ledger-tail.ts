@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import type { StoredEntryView } from '../../contract/ledger.ts'
-import { createFollower } from '../../ledger/follow.ts'
+import { createFollower } from '../../ledger/verify/follow.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
 import { parseOptions } from '../options.ts'

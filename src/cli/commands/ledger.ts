@@ -1,6 +1,6 @@
 import { BrokerFault, messageOf } from '../../base/errors.ts'
 import { createPrivateFile, generateLedgerKey, readPrivateFile } from '../../ledger/keys.ts'
-import { NoteError, parseSkey } from '../../ledger/note.ts'
+import { NoteError, parseSkey } from '../../ledger/log/note.ts'
 import { type Command, CommandError, exit, type Io, type ListedCommand, UsageError, writeJson } from '../command.ts'
 import { parseOptions } from '../options.ts'
 import { printable } from '../terminal.ts'

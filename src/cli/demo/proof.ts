@@ -1,7 +1,7 @@
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { verifyLedger } from '../../ledger/check.ts'
+import { verifyLedger } from '../../ledger/verify/check.ts'
 import type { Scene } from './story.ts'
 
 /** The broker is gone by now: what is verified is a folder, with one public key. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
-import { nodeDisk, readSmallFile } from '../disk.ts'
-import { hashBytes, maxBundleBytes, type TileId, tilePath, tileWidth } from '../tile.ts'
-import { createTileFiles } from '../tile-files.ts'
+import { hashBytes, maxBundleBytes, type TileId, tilePath, tileWidth } from '../log/tile.ts'
+import { nodeDisk, readSmallFile } from '../store/disk.ts'
+import { createTileFiles } from '../store/tile-files.ts'
 
 /** The files of a C2SP tlog-tiles log, wherever they are. Nothing that comes from here is to be trusted. */
 export interface LogFiles {

@@ -1,7 +1,7 @@
 import { messageOf } from '../../base/errors.ts'
-import type { Checkpoint } from '../checkpoint.ts'
-import { leafHash } from '../merkle.ts'
-import { createSubtrees, rootOfHashes } from '../subtrees.ts'
+import type { Checkpoint } from '../log/checkpoint.ts'
+import { leafHash } from '../log/merkle.ts'
+import { createSubtrees, rootOfHashes } from '../log/subtrees.ts'
 import {
   BundleError,
   hashBytes,
@@ -11,7 +11,7 @@ import {
   tilePath,
   tileWidth,
   widthAt,
-} from '../tile.ts'
+} from '../log/tile.ts'
 import type { LogFiles } from './log-files.ts'
 
 /** Bytes of an entry and where it stands. */

@@ -1,10 +1,10 @@
 import { join } from 'node:path'
-import { type Checkpoint, parseCheckpoint } from '../checkpoint.ts'
-import { nodeDisk, readSmallFile } from '../disk.ts'
-import { NoteError, openNote, splitNote, type VerifierKey } from '../note.ts'
-import { type Manifest, manifestName, maxManifestBytes, openManifest, readManifest } from '../redaction.ts'
+import { type Checkpoint, parseCheckpoint } from '../log/checkpoint.ts'
+import { NoteError, openNote, splitNote, type VerifierKey } from '../log/note.ts'
+import { nodeDisk, readSmallFile } from '../store/disk.ts'
 import { isLogUrl, logAtUrl, logInFolder } from './log-files.ts'
 import { type LogEntry, openProvedLog } from './proved-log.ts'
+import { type Manifest, manifestName, maxManifestBytes, openManifest, readManifest } from './redaction.ts'
 import { unsignedEntries } from './unsigned.ts'
 
 /** A log to export from. */

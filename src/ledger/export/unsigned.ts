@@ -1,6 +1,6 @@
-import { type Disk, nodeDisk } from '../disk.ts'
-import { frameBytes, recordLeaf } from '../record.ts'
-import { describeSegment, listSegments, scanRecords, segmentHeaderBytes } from '../segments.ts'
+import { type Disk, nodeDisk } from '../store/disk.ts'
+import { frameBytes, recordLeaf } from '../store/record.ts'
+import { describeSegment, listSegments, scanRecords, segmentHeaderBytes } from '../store/segments.ts'
 import { type LogEntry, UnprovedError } from './proved-log.ts'
 
 /**

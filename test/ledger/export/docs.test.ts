@@ -3,8 +3,8 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { columns } from '../../../src/ledger/export/columns.ts'
 import { ocsfDetailsOf } from '../../../src/ledger/export/ocsf-kinds.ts'
+import { treatments } from '../../../src/ledger/export/redact.ts'
 import { severityOf } from '../../../src/ledger/export/severity.ts'
-import { treatments } from '../../../src/ledger/redact.ts'
 import { fullEntries } from '../../support/entry-samples.ts'
 import schema from '../../vectors/ocsf-1.8.0.json' with { type: 'json' }
 

@@ -5,7 +5,7 @@ import { canonicalJson } from '../../../src/ledger/canonical.ts'
 import { type Entry, entrySchema } from '../../../src/ledger/entry.ts'
 import { readRow } from '../../../src/ledger/export/entry-row.ts'
 import { ocsfFormat } from '../../../src/ledger/export/ocsf.ts'
-import { leafHash } from '../../../src/ledger/merkle.ts'
+import { leafHash } from '../../../src/ledger/log/merkle.ts'
 import { endedEntry, intentEntry, issuedEntry } from '../../support/entries.ts'
 import { anyEntry, fullEntries } from '../../support/entry-samples.ts'
 import schema from '../../vectors/ocsf-1.8.0.json' with { type: 'json' }

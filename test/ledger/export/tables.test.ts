@@ -9,7 +9,7 @@ import { EntryError, type EntryRow, readRow } from '../../../src/ledger/export/e
 import type { Format } from '../../../src/ledger/export/format.ts'
 import { jsonlFormat } from '../../../src/ledger/export/jsonl.ts'
 import { parquetFormat } from '../../../src/ledger/export/parquet.ts'
-import { leafHash } from '../../../src/ledger/merkle.ts'
+import { leafHash } from '../../../src/ledger/log/merkle.ts'
 import { anyEntry, fullEntries } from '../../support/entry-samples.ts'
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')

@@ -1,0 +1,82 @@
+import { leafPrefix, sha256Text } from '../log/merkle.ts'
+import { BundleError, bundleSpans, hashBytes, type TileId, tilePath, tileWidth } from '../log/tile.ts'
+import type { EntryBatch } from './entry-check.ts'
+import type { Problem } from './problem.ts'
+import type { FoundTile, TileSource } from './tile-source.ts'
+
+/** An entry bundle, with its tile of leaf hashes. */
+export interface BundleId {
+  readonly n: number
+  readonly width: number
+}
+
+/** The two files of a bundle; absent where they were not found. */
+export interface FoundBundle {
+  readonly id: BundleId
+  readonly entries: FoundTile | undefined
+  readonly hashes: FoundTile | undefined
+}
+
+/**
+ * Finds a bundle of the log that the first source is; the others are looked through for what it has not.
+ * @throws SourceError
+ */
+export async function findBundle(
+  [log, ...archives]: readonly [TileSource, ...TileSource[]],
+  id: BundleId,
+): Promise<FoundBundle> {
+  const hashes = await log.tile({ level: 0, ...id })
+  let entries: FoundTile | undefined
+  for (const source of [log, ...archives]) entries ??= await source.tile({ level: 'entries', ...id })
+  return { id, entries, hashes }
+}
+
+/** The entries of a bundle; `undefined`, and a problem, where it does not hold them. */
+export function entriesIn({ n, width }: BundleId, found: FoundTile, problems: Problems): EntryBatch | undefined {
+  const { path, bytes } = found
+  try {
+    const spans = bundleSpans(bytes, found.width).slice(0, 2 * width)
+    return { first: n * tileWidth, path, bytes, spans, base: 0 }
+  } catch (error) {
+    if (!(error instanceof BundleError)) throw error
+    problems.push({ rule: 'bundle', message: `${path}: ${error.message}`, path })
+    return undefined
+  }
+}
+
+/** The hashes of a tile, cut to those that were asked for; `undefined`, and a problem, where they are not all there. */
+export function hashesIn(
+  id: TileId & { readonly level: number },
+  found: FoundTile | undefined,
+  problems: Problems,
+): Uint8Array | undefined {
+  if (found === undefined) {
+    problems.push({ rule: 'tile', message: `${tilePath(id)} is missing`, path: tilePath(id) })
+    return undefined
+  }
+  const { path, width, bytes } = found
+  if (bytes.length !== width * hashBytes) {
+    const message = `${path} holds ${bytes.length} bytes, and ${width} hashes are ${width * hashBytes}`
+    problems.push({ rule: 'tile', message, path })
+    return undefined
+  }
+  return bytes.subarray(0, id.width * hashBytes)
+}
+
+interface Problems {
+  push(problem: Problem): unknown
+}
+
+/**
+ * Leaf hashes of the entries of a bundle, without a copy of each: the byte before an entry, the second one of its length, is overwritten
+ * with the prefix that RFC 6962 hashes with it.
+ */
+export function hashLeaves({ bytes, spans }: EntryBatch): Uint8Array {
+  const hashes = Buffer.alloc((spans.length / 2) * hashBytes)
+  for (let i = 0; i < spans.length; i += 2) {
+    const prefix = (spans[i] ?? 0) - 1
+    bytes[prefix] = leafPrefix
+    hashes.write(sha256Text(bytes.subarray(prefix, spans[i + 1])), (i / 2) * hashBytes, 'binary')
+  }
+  return hashes
+}

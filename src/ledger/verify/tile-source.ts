@@ -1,0 +1,41 @@
+import { hashBytes, maxBundleBytes, type TileId, tileWidth } from '../log/tile.ts'
+
+/** The file of a tile, or of a wider one in the same place. */
+export interface FoundTile {
+  /** Where it was found, as `tilePath` writes it. */
+  readonly path: string
+  /** Hashes or entries it should hold; at least as many as were asked for. */
+  readonly width: number
+  /** As found: neither length nor content is checked. */
+  readonly bytes: Buffer
+}
+
+/**
+ * Where the files of a log come from: a folder or a URL. Nothing it gives can be trusted, but its size and the time it takes are
+ * bounded. A partial tile may be gone by the time it is asked for, because the log has grown; then the full one or a wider partial
+ * one is given in its place.
+ */
+export interface TileSource {
+  /** Tiles worth asking for at once. Where that is 1, the bytes of an entry bundle are valid until the next. */
+  readonly atOnce: number
+  /** The file `checkpoint`; `undefined` when there is none. @throws SourceError */
+  checkpoint(): Promise<Buffer | undefined>
+  /** The tile; `undefined` when there is none. @throws SourceError */
+  tile(id: TileId): Promise<FoundTile | undefined>
+  close(): Promise<void>
+}
+
+/** A log that cannot be read, so that nothing can be said about it. The message quotes nothing of what was read. */
+export class SourceError extends Error {
+  constructor(message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.name = 'SourceError'
+  }
+}
+
+/** Greatest size of a checkpoint: that of a note. */
+export const maxCheckpointBytes: number = 512 * 1024
+
+/** Greatest size of the file of a tile. */
+export const maxTileBytes = ({ level }: TileId): number =>
+  level === 'entries' ? maxBundleBytes : tileWidth * hashBytes
