@@ -216,9 +216,9 @@ const table = {
   },
   state_unavailable: {
     status: 503,
-    title: 'The shared state cannot be reached',
-    detail: 'Without shared state limits and replay cannot be enforced, so nothing is issued.',
-    fix: 'Try again as `Retry-After` says.',
+    title: 'What the decision needs cannot be reached',
+    detail: 'The keys of the issuer of this token, or the state that limits and replay are counted in, are away.',
+    fix: 'Try again as `Retry-After` says; `/readyz` names what is away.',
   },
   draining: {
     status: 503,

@@ -5,6 +5,7 @@ import type { Secret } from '../base/secret.ts'
 import { envelopeSchema, healthSchema, type VaultResponse } from './envelope.ts'
 import { AmbiguousMint, classify, type FaultKind, faultRules, policyLine, VaultFault } from './faults.ts'
 import { createTokenKeeper, type VaultAuthMethod } from './login.ts'
+import { createOutage } from './outage.ts'
 import { createTransport, type RefusedBody, type Transport, TransportFailure } from './transport.ts'
 
 export interface CallOptions {
@@ -44,6 +45,7 @@ export interface VaultSession {
   delete(path: string, options?: CallOptions): Promise<void>
   /** Never throws. */
   health(): Promise<VaultHealth>
+  /** Whether the broker is logged in, and Vault not known to be sealed or away. */
   ready(): { readonly ok: boolean; readonly detail: string }
   /** Counts logins; see `TokenKeeper.generation`. */
   generation(): number
@@ -95,6 +97,9 @@ export function createVaultSession(options: VaultSessionOptions): VaultSession {
     read: (path, token) => once('read', path, {}, token, {}),
   })
 
+  const health = () => readHealth(client, clock, deadlineMs)
+  const outage = createOutage({ ask: async () => troubleOf(await health()), clock, log })
+
   async function call(verb: Verb, path: string, data: object, callOptions: CallOptions = {}): Promise<VaultResponse> {
     for (let tries = 1; ; tries += 1) {
       const token = callOptions.token ?? (await keeper.current())
@@ -109,6 +114,7 @@ export function createVaultSession(options: VaultSessionOptions): VaultSession {
         }
         const { again, unknownOutcome } = faultRules[thrown.kind]
         if (tries === 1 && (again === 'any' || (again === 'safe' && callOptions.mints !== true))) continue
+        if (mayBeAway(thrown.kind)) outage.suspect()
         throw callOptions.mints === true && unknownOutcome ? new AmbiguousMint(thrown) : thrown
       }
     }
@@ -130,11 +136,15 @@ export function createVaultSession(options: VaultSessionOptions): VaultSession {
     async delete(path, callOptions) {
       await call('delete', path, {}, callOptions)
     },
-    health: () => readHealth(client, clock, deadlineMs),
-    ready: keeper.state,
+    health,
+    ready() {
+      const problem = outage.problem()
+      return problem === '' ? keeper.state() : { ok: false, detail: problem }
+    },
     generation: keeper.generation,
     async close() {
       keeper.close()
+      outage.close()
       await transport.close()
     },
   }
@@ -211,6 +221,16 @@ function kindOf(status: number, errorClass: string, fromVault: boolean): FaultKi
   if (status >= 500) return fromVault ? 'server' : 'gateway'
   if (status === 403) return 'denied'
   return fromVault || status === 404 ? 'rejected' : 'gateway'
+}
+
+/** Faults that come of Vault as a whole as well as of one call; the rest are about the call, or about the broker. */
+const mayBeAway = (kind: FaultKind): boolean =>
+  !['busy', 'aborted', 'rate_limited', 'not_logged_in', 'denied', 'rejected'].includes(kind)
+
+function troubleOf({ reachable, sealed, version }: VaultHealth): string {
+  if (!reachable) return 'Vault cannot be reached'
+  if (sealed) return 'Vault is sealed'
+  return version === '' ? 'something in front of Vault answers in its place' : ''
 }
 
 async function readHealth(client: nodeVault.client, clock: Clock, deadlineMs: number): Promise<VaultHealth> {

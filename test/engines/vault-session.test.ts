@@ -197,7 +197,7 @@ describe('deadlines and bounds', () => {
     }
     for (const path of ['a b', 'a\r\nx: y', 'ä']) await fault(session.read(path))
     await session.read('a')
-    expect(server.seen.length).toBe(1)
+    expect(server.seen.filter(({ url }) => url === '/v1/a').length).toBe(1)
   })
 
   test('sockets are kept: calls one after the other open no more than two', async () => {
@@ -239,6 +239,47 @@ describe('what is sent', () => {
     expect(server.seen[0]?.headers['x-vault-token']).toBeUndefined()
     const nobody = await open(`http://127.0.0.1:${await freePort()}`).health()
     expect(nobody).toMatchObject({ reachable: false, kind: 'unknown' })
+  })
+})
+
+describe('a Vault that is away', () => {
+  const health = (sealed: boolean): Answer =>
+    json(sealed ? 503 : 200, { initialized: true, sealed, standby: sealed, version: '2.5.5', server_time_utc: 1 })
+
+  test('is known as such from the first call that met it, and known to be back without another', async () => {
+    let sealed = false
+    const server = await serve((response, request) => {
+      if (request.url.endsWith('/sys/health')) return health(sealed)(response, request)
+      return sealed ? json(503, { errors: ['Vault is sealed'] })(response, request) : json(200, {})(response, request)
+    })
+    const clock = fakeClock()
+    const session = open(server.address, { clock })
+    await session.start()
+    expect(session.ready().ok).toBe(true)
+    sealed = true
+    await Promise.all([1, 2, 3].map(() => fault(session.read('a'))))
+    await expect.poll(() => session.ready()).toEqual({ ok: false, detail: 'Vault is sealed' })
+    const looks = () => server.seen.filter(({ url }) => url.endsWith('/sys/health')).length
+    expect(looks()).toBe(1)
+    sealed = false
+    await clock.advance(2_000)
+    await expect.poll(() => session.ready().ok).toBe(true)
+    await clock.advance(60_000)
+    expect(looks()).toBe(2)
+  })
+
+  test('is not concluded from a role that fails or is slow while Vault itself is well', async () => {
+    const server = await serve((response, request) => {
+      if (request.url.endsWith('/sys/health')) return health(false)(response, request)
+      if (request.url.endsWith('/slow')) return silence(response, request)
+      return json(request.url.endsWith('/lookup-self') ? 200 : 500, leaky)(response, request)
+    })
+    const session = open(server.address)
+    await session.start()
+    expect((await fault(session.read('broken'))).kind).toBe('server')
+    expect((await fault(session.read('slow', { deadlineMs: 50 }))).kind).toBe('timeout')
+    await expect.poll(() => server.seen.some(({ url }) => url.endsWith('/sys/health'))).toBe(true)
+    expect(session.ready().ok).toBe(true)
   })
 })
 

@@ -191,6 +191,9 @@ describe.skipIf(!baoAvailable())('a real server that is sealed', () => {
       const refused = await sealed.issue('checkout', { purpose: 'read-orders' })
       expect(refused).toMatchObject({ status: 503, body: { code: 'vault_unavailable' } })
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+      const readiness = async () => (await sealed.api('GET', '/readyz')).status
+      await eventually(async () => ((await readiness()) === 503 ? true : undefined), 'it says that it cannot issue')
+      expect((await sealed.api('GET', '/readyz')).body.vault).toEqual({ ready: false, problem: 'Vault is sealed' })
       const kept = await sealed.api('POST', `/v1/grants/${body.grant}/revoke`, { as: 'checkout' })
       expect(kept).toMatchObject({ status: 503, body: { code: 'vault_unavailable' } })
       expect(await sealed.login(body.secret)).toBe('in')
@@ -205,6 +208,7 @@ describe.skipIf(!baoAvailable())('a real server that is sealed', () => {
         'issuing goes on',
         40_000,
       )
+      await eventually(async () => ((await readiness()) === 200 ? true : undefined), 'it says so')
     } finally {
       await sealed.stop()
     }

@@ -14,7 +14,6 @@ import { startProxy, type TcpProxy } from '../support/proxy.ts'
 /** Codes that this version cannot give, and why. Whoever makes one possible takes it off this list. */
 const notYet: Partial<Record<Code, string>> = {
   proof_invalid: 'no issuer can ask for a proof of possession yet',
-  state_unavailable: 'memory is the only state there is, and it is never unreachable',
   // Its own file: test/fault/disk.test.ts fills the disk under the real process.
   ledger_unavailable: 'see test/fault/disk.test.ts',
   // It takes a clock of its own.
@@ -28,6 +27,7 @@ beforeAll(async () => {
     async policies({ write, edit }) {
       await write('workloads/cases.yaml', cases.map((each) => stringify(each)).join('---\n'))
       await write('credentials/case-key.yaml', stringify(caseKey))
+      await write('issuers/away.yaml', stringify(away))
       await write('exceptions/case-exception.yaml', stringify(endedException))
       await edit('workloads/checkout.yaml', (text) => text.replace('active: 4, per_minute: 30', 'active: 50'))
     },
@@ -86,6 +86,17 @@ const cases = [
   workload('twins', { match: { issuer: 'cluster-eu', claims: { sub: 'system:serviceaccount:cases:twins-a' } } }),
   workload('other-twin', { match: { issuer: 'cluster-eu', claims: { sub: 'system:serviceaccount:cases:twins-*' } } }),
 ]
+// Its keys should be in a file that nobody has put there yet.
+const away = {
+  kind: 'Issuer',
+  name: 'away',
+  flavour: 'generic',
+  url: 'https://away.example.com',
+  audience: 'https://writ.example.com',
+  algorithms: ['ES256'],
+  keys: { jwks_file: './not-there-yet.json' },
+  token: { max_age: '10m', replay: 'allow' },
+}
 const caseKey = {
   kind: 'Credential',
   name: 'case-key',
@@ -284,6 +295,16 @@ describe('what it needs', () => {
     expect(failed).toMatchObject({ code: 'engine_refused', ambiguous: false })
     expect(failed?.detail).toContain('path "database/creds/orders-ro" { capabilities = ["read"] }')
     expect((await issue('twin')).status).toBe(201)
+  })
+
+  test('state_unavailable: the keys of its issuer are away, which holds up nobody else', async () => {
+    isProblem(await claimed({ iss: away.url }), 'state_unavailable')
+    const { status, body } = await world.api('GET', '/readyz')
+    const unready = body.issuers.filter(({ ready }: { ready: boolean }) => !ready)
+    expect({ status, unready: unready.map(({ name }: { name: string }) => name) }).toEqual({
+      status: 200,
+      unready: ['away'],
+    })
   })
 
   test('vault_unavailable: down, and at once again when it is back', async () => {
