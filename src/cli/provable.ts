@@ -1,11 +1,15 @@
 import { isId } from '../base/ids.ts'
 import { canonicalJson } from '../ledger/canonical.ts'
 import { openNote, type VerifierKey } from '../ledger/log/note.ts'
+import { ProofError } from '../ledger/log/proof.ts'
 import { proveEntry, unverifiedHead } from '../ledger/log/receipt.ts'
+import { type TileId, tilePath } from '../ledger/log/tile.ts'
 import { entryAt, type FoundEntry, findEntries } from '../ledger/search/find-entries.ts'
+import { exactTile, openSource, type SourceOptions } from '../ledger/source/open.ts'
+import { SourceError, type TileSource } from '../ledger/source/tile-source.ts'
 import { CommandError, exit } from './command.ts'
 import type { BrokerClient } from './http-client.ts'
-import { type LogPlace, openLogPlace } from './log-place.ts'
+import { logPlace, unreadable } from './log-place.ts'
 import { orNotProved } from './verifying.ts'
 
 /** An entry with the receipt that came with it, or was made for it. Neither is verified. */
@@ -51,14 +55,43 @@ const prefixes = { grant: 'gr', task: 'tsk', approval: 'ap', request: 'rq' } as 
 export async function fromLog(
   place: string,
   wanted: string,
-  options: { readonly keys: readonly VerifierKey[]; readonly archives: readonly string[] },
+  options: { readonly keys: readonly VerifierKey[] } & Omit<SourceOptions, 'signal'>,
 ): Promise<readonly Candidate[]> {
-  const log = await openLogPlace(place, options.archives)
-  return orNotProved(() => candidatesIn(log, wanted, options.keys))
+  const log = await openSource(await logPlace(place), options)
+  try {
+    return await orNotProved(() => candidatesIn(provingFrom(log), wanted, options.keys))
+  } catch (error) {
+    throw error instanceof SourceError ? unreadable(error, place) : error
+  } finally {
+    await log.close()
+  }
+}
+
+/** What a proof is made from. */
+interface ProvingLog {
+  checkpoint(): Promise<string>
+  tile(id: TileId): Promise<Buffer>
+}
+
+/** A log whose missing files are faults of the proof. */
+export function provingFrom(log: TileSource): ProvingLog {
+  return {
+    async checkpoint() {
+      const note = await log.checkpoint()
+      if (note === undefined) throw new SourceError('there is no checkpoint')
+      return note.toString()
+    },
+    async tile(id) {
+      const bytes = await exactTile(log, id)
+      if (bytes !== undefined) return bytes
+      const hint = id.level === 'entries' ? '; if old entries were moved to another folder, name it with --archive' : ''
+      throw new ProofError(`${tilePath(id)} is missing${hint}`)
+    },
+  }
 }
 
 async function candidatesIn(
-  log: LogPlace,
+  log: ProvingLog,
   wanted: string,
   keys: readonly VerifierKey[],
 ): Promise<readonly Candidate[]> {
@@ -75,7 +108,7 @@ async function candidatesIn(
   return candidates
 }
 
-async function* entriesIn(log: LogPlace, size: number, wanted: string): AsyncGenerator<FoundEntry> {
+async function* entriesIn(log: ProvingLog, size: number, wanted: string): AsyncGenerator<FoundEntry> {
   const index = indexIn(wanted)
   if (index === undefined) yield* findEntries(log.tile, size, wanted)
   else if (index < size) yield await entryAt(log.tile, size, index)

@@ -2,11 +2,12 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLog } from '../../src/base/log.ts'
-import { openLogPlace } from '../../src/cli/log-place.ts'
+import { provingFrom } from '../../src/cli/provable.ts'
 import { openLedgerKey } from '../../src/ledger/keys.ts'
 import { parseVkey } from '../../src/ledger/log/note.ts'
 import { createReceipt, proveEntry, verifyReceipt } from '../../src/ledger/log/receipt.ts'
 import { entryAt, findEntries } from '../../src/ledger/search/find-entries.ts'
+import { createFolderSource } from '../../src/ledger/source/tile-folder.ts'
 import { openFileLedger } from '../../src/ledger/store/file.ts'
 import { writeHistory } from './history.ts'
 import { quantile } from './load.ts'
@@ -48,7 +49,7 @@ export async function measureProofs(entries: number, samples: number): Promise<P
 }
 
 async function prove(dir: string, index: number, vkey: string): Promise<void> {
-  const log = await openLogPlace(dir)
+  const log = provingFrom(createFolderSource(dir))
   const checkpoint = await log.checkpoint()
   const { bytes: entry } = await entryAt(log.tile, sizeIn(checkpoint), index)
   const receipt = await proveEntry({ checkpoint, index, tile: log.tile })
@@ -68,7 +69,7 @@ async function timesOf(indexes: readonly number[], work: (index: number) => Prom
 }
 
 async function secondsToFindOldestGrant(dir: string, entries: number): Promise<number> {
-  const log = await openLogPlace(dir)
+  const log = provingFrom(createFolderSource(dir))
   const size = sizeIn(readFileSync(join(dir, 'checkpoint'), 'utf8'))
   const { grant } = JSON.parse((await entryAt(log.tile, size, 1)).bytes.toString())
   const startedMs = performance.now()

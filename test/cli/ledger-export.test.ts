@@ -166,10 +166,10 @@ describe('writ ledger export', () => {
       expect(indexes(await writ(dir))).toEqual([0, 1])
     }))
 
-  it('exits 1 when it cannot read or write', () =>
+  it('exits 1 when it cannot read or write, and 5 when nobody answers', () =>
     withLog(async (dir, folder) => {
       expect(await writ(join(folder, 'none'))).toMatchObject({ status: 1, out: '' })
-      expect(await writ('http://127.0.0.1:9/log')).toMatchObject({ status: 1, out: '' })
+      expect(await writ('http://127.0.0.1:9/log')).toMatchObject({ status: 5, out: '' })
       expect(await writ('http://elsewhere.example/log')).toMatchObject({ status: 2, out: '' })
       expect((await writ(dir, '--out', join(folder, 'none/there'))).status).toBe(1)
     }))
@@ -240,7 +240,7 @@ describe('the folder of a broker', () => {
       const without = await writ(dir, '--vkey', vkey)
       expect(without.status).toBe(6)
       expect(without.err).toContain('tile/entries/000 is missing')
-      const said = await writ(dir, '--vkey', vkey, '--archive', join(folder, 'other'), '--archive', archive)
+      const said = await writ(dir, '--vkey', vkey, '--archive', folder, '--archive', archive)
       expect(said.status, said.err).toBe(0)
       expect(indexes(said)).toEqual(Array.from({ length: 601 }, (_, n) => n))
       expect(indexes(await writ(dir, '--vkey', vkey, '--kind', 'config.archived', '--after', '520'))).toEqual([600])

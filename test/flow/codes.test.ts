@@ -300,8 +300,9 @@ describe('what it needs', () => {
   test('state_unavailable: the keys of its issuer are away, which holds up nobody else', async () => {
     isProblem(await claimed({ iss: away.url }), 'state_unavailable')
     const { status, body } = await world.api('GET', '/readyz')
-    const unready = body.issuers.filter(({ ready }: { ready: boolean }) => !ready)
-    expect({ status, unready: unready.map(({ name }: { name: string }) => name) }).toEqual({
+    const issuers = body.issuers as readonly { readonly name: string; readonly ready: boolean }[]
+    const unready = issuers.filter(({ ready }) => !ready)
+    expect({ status, unready: unready.map(({ name }) => name) }).toEqual({
       status: 200,
       unready: ['away'],
     })

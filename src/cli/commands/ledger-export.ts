@@ -8,11 +8,12 @@ import { type ExportCounts, writeExport } from '../../ledger/export/write.ts'
 import { createAtomicFile } from '../atomic-file.ts'
 import { signalStatus } from '../child.ts'
 import { type Command, exit, type Io, UsageError, writeJson } from '../command.ts'
-import { logFailure, requireLogPlace, vkeyOption } from '../log-failure.ts'
+import { logFailure, logPlace, logToken, logTokenHelp, requireFolder } from '../log-place.ts'
 import { parseOptions } from '../options.ts'
 import { createProgress } from '../progress.ts'
 import { type StopSignal, stopSignal } from '../stop-signal.ts'
 import { escaped, printable } from '../terminal.ts'
+import { readKeys } from '../verifying.ts'
 
 /** `writ ledger export`: the record in the forms that auditors and SIEMs read. */
 export const ledgerExportCommand: Command = {
@@ -30,6 +31,7 @@ docs/export.md describes the formats.
   --out FILE        write to FILE, whole or not at all (default: standard output; not for parquet)
   --vkey K          the verifier key, kept by whoever exports and not taken from DIR; after a rotation, repeat it for the new key
   --archive DIR     a folder that older entries were moved to; may be repeated
+${logTokenHelp}
   --after INDEX     only entries after that one, to go on from an earlier export
   --from TIME       only entries from that time on, such as 2026-11-01 or 2026-11-01T08:00:00Z
   --to TIME         only entries before that time
@@ -59,6 +61,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
       from: { type: 'string' },
       to: { type: 'string' },
       kind: { type: 'string', multiple: true },
+      'token-file': { type: 'string' },
       workload: { type: 'string' },
       owner: { type: 'string' },
       json: { type: 'boolean' },
@@ -71,14 +74,20 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   if (out === undefined && format === 'parquet') throw new UsageError('parquet needs --out FILE')
   if (out === undefined && values.json === true) throw new UsageError('--json needs --out FILE: stdout is the export')
   const filter = filterOf(values)
-  const keys = values.vkey?.map(vkeyOption)
-  await requireLogPlace(place)
+  const keys = values.vkey && readKeys(values.vkey)
+  const log = await logPlace(place)
+  for (const folder of values.archive ?? []) await requireFolder(folder)
   const stop = stopSignal(io)
   try {
-    const source = await openExportSource({ place, archives: values.archive }, keys)
-    const counts = await exportTo(out, { source, format, filter, io, stop })
-    if (values.json) writeJson(io, summaryOf(source, counts, format))
-    else io.stderr(summaryText(source, counts, format, out))
+    const token = logToken(values['token-file'], io)
+    const source = await openExportSource(log, { archives: values.archive, token }, keys)
+    try {
+      const counts = await exportTo(out, { source, format, filter, io, stop })
+      if (values.json) writeJson(io, summaryOf(source, counts, format))
+      else io.stderr(summaryText(source, counts, format, out))
+    } finally {
+      await source.close()
+    }
     return exit.done
   } catch (error) {
     const signal = stop.received()

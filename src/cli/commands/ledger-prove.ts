@@ -5,6 +5,7 @@ import { fieldsOf } from '../../ledger/search/find-entries.ts'
 import { makeFolder, nodeDisk, replaceFile } from '../../ledger/store/disk.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
+import { logToken, requireFolder } from '../log-place.ts'
 import { parseOptions } from '../options.ts'
 import { type Candidate, fromBroker, fromLog, mostCandidates } from '../provable.ts'
 import { printable } from '../terminal.ts'
@@ -65,10 +66,16 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   if (place !== undefined && values.url !== undefined)
     throw new UsageError('DIR or URL, and --url, contradict each other')
   const keys = readKeys(values.vkey)
+  for (const folder of values.archive ?? []) await requireFolder(folder)
   const candidates =
     place === undefined
       ? await fromBroker(connect(values, io), wanted)
-      : await fromLog(place, wanted, { keys, archives: values.archive ?? [] })
+      : await fromLog(place, wanted, {
+          keys,
+          archives: values.archive,
+          // Without a place the same option names the token for the broker.
+          token: logToken(values['token-file'], io),
+        })
   if (candidates.length === 0) throw new CommandError(exit.fault, `no entry that can be proved names ${wanted}`)
   if (candidates.length === mostCandidates) io.stderr(`writ: only the newest ${mostCandidates} are proved\n`)
   const inOrder = candidates.toSorted((one, other) => one.index - other.index)

@@ -8,11 +8,12 @@ import { readPrivateFile } from '../../ledger/keys.ts'
 import { parseSkey, parseVkey } from '../../ledger/log/note.ts'
 import { signalStatus } from '../child.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
-import { logFailure, requireLogPlace, vkeyOption } from '../log-failure.ts'
+import { logFailure, logPlace } from '../log-place.ts'
 import { parseOptions } from '../options.ts'
 import { createProgress } from '../progress.ts'
 import { type StopSignal, stopSignal } from '../stop-signal.ts'
 import { printable } from '../terminal.ts'
+import { readKeys } from '../verifying.ts'
 
 /** `writ ledger redact`: a copy for outsiders, without names, that still verifies. */
 export const ledgerRedactCommand: Command = {
@@ -103,10 +104,10 @@ async function writeCopy({
   ...common
 }: Common & { readonly dir: string; readonly keyFile: string; readonly out: string }): Promise<number> {
   const { archives, namesKey, json, io } = common
-  await requireLogPlace(dir)
+  const log = await logPlace(dir)
   if (await exists(out)) throw new CommandError(exit.fault, `${printable(out)} exists; a copy replaces nothing`)
   const key = await openSigningKey(keyFile)
-  const source = await openExportSource({ place: dir, archives }, [parseVkey(key.vkey)])
+  const source = await openExportSource(log, { archives }, [parseVkey(key.vkey)])
   if (source.manifest !== undefined) throw new CommandError(exit.fault, `${printable(dir)} is a redacted copy already`)
   const manifest = await counting(common, source.head.size, 'entries redacted', (onProgress) =>
     writeRedactedCopy({ source, namesKey, key, dir: out, onProgress }),
@@ -127,13 +128,12 @@ async function checkCopy({
   readonly vkey: string | undefined
 }): Promise<number> {
   const { archives, namesKey, json, io } = common
-  await requireLogPlace(check)
-  await requireLogPlace(place)
-  const keys = vkey === undefined ? undefined : [vkeyOption(vkey)]
-  const copy = await openExportSource({ place: check }, keys)
+  const [copyPlace, log] = [await logPlace(check), await logPlace(place)]
+  const keys = vkey === undefined ? undefined : readKeys([vkey])
+  const copy = await openExportSource(copyPlace, {}, keys)
   const { manifest } = copy
   if (manifest === undefined) throw new CommandError(exit.verificationFailed, `${printable(check)} has no manifest`)
-  const original = await openExportSource({ place, archives }, keys)
+  const original = await openExportSource(log, { archives }, keys)
   const fault = await counting(common, manifest.size, 'entries checked', (onProgress) =>
     findRedactionFault({ copy, manifest, original, namesKey, onProgress }),
   )

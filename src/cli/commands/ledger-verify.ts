@@ -1,11 +1,10 @@
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { messageOf } from '../../base/errors.ts'
 import { NoteError } from '../../ledger/log/note.ts'
-import { type LogPlace, type Problem, type VerifyReport, verifyLedger } from '../../ledger/verify/check.ts'
-import { logUrl } from '../../ledger/verify/log-url.ts'
-import { SourceError } from '../../ledger/verify/tile-source.ts'
+import { type Problem, type VerifyReport, verifyLedger } from '../../ledger/verify/check.ts'
 import { StateError } from '../../ledger/verify/verify-state.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
+import { logPlace, logToken, logTokenHelp, requireFolder } from '../log-place.ts'
 import { parseOptions } from '../options.ts'
 import { createProgressBar } from '../progress-bar.ts'
 import { printable } from '../terminal.ts'
@@ -31,6 +30,7 @@ tlog-tiles log, such as https://writ.example.com/log.
   --resume FILE    keeps in FILE how far it is, and goes on from there when it is interrupted and started again
   --archive DIR    a folder with entry bundles that the log has moved away; may be repeated
   --skip-archived  of entries that were moved away, the hashes are enough; says how many were not read
+${logTokenHelp}
   --entries any    for a log of others: checks tree, root and signature, and takes the entries as they are
   --json           print the report as one JSON document
 
@@ -54,6 +54,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
       resume: { type: 'string' },
       archive: { type: 'string', multiple: true },
       'skip-archived': { type: 'boolean' },
+      'token-file': { type: 'string' },
       entries: { type: 'string' },
       json: { type: 'boolean' },
     },
@@ -63,7 +64,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   const { vkey, entries: form = 'writ', archive: archives = [], resume } = values
   if (vkey === undefined) throw new UsageError('--vkey is needed: without a key from elsewhere nothing is proved')
   if (form !== 'writ' && form !== 'any') throw new UsageError('--entries is writ or any')
-  const place = await placeOf(at)
+  const place = await logPlace(at)
   for (const folder of archives) await requireFolder(folder)
   const since = values.since === undefined ? undefined : await readSaved(values.since)
   const interrupted = new AbortController()
@@ -79,6 +80,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
       vkey,
       form,
       archives,
+      token: logToken(values['token-file'], io),
       skipArchived: values['skip-archived'] === true,
       signal: interrupted.signal,
       onProgress: ({ entries, total }) => bar.show(entries, total),
@@ -107,24 +109,6 @@ function explained(error: unknown, at: string, resume: string | undefined, inter
   return new CommandError(exit.fault, message, again, { cause: error })
 }
 
-async function placeOf(at: string): Promise<LogPlace> {
-  if (!/^https?:\/\//.test(at)) {
-    await requireFolder(at)
-    return { dir: at }
-  }
-  try {
-    return { url: logUrl(at) }
-  } catch (error) {
-    if (error instanceof SourceError) throw new UsageError(error.message)
-    throw error
-  }
-}
-
-async function requireFolder(path: string): Promise<void> {
-  const found = await stat(path).catch(() => undefined)
-  if (found?.isDirectory() !== true) throw new CommandError(exit.fault, `${path} is not a folder that can be read`)
-}
-
 async function readSaved(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8')
@@ -134,7 +118,7 @@ async function readSaved(file: string): Promise<string> {
 }
 
 function print(report: VerifyReport, at: string, io: Io): void {
-  const { ok, origin, form, entries, skipped, signed, since, vkeys, unsigned, unfinishedBytes } = report
+  const { ok, origin, form, entries, skipped, signed, redactedFrom, since, vkeys, unsigned, unfinishedBytes } = report
   const { problems, problemCount } = report
   const lines = [`ledger      ${origin} in ${at}`]
   lines.push(
@@ -142,6 +126,8 @@ function print(report: VerifyReport, at: string, io: Io): void {
   )
   if (skipped > 0) lines.push(`archived    ${skipped} entries were not read: of them the hashes alone were checked`)
   if (signed !== undefined) lines.push(`checkpoint  over ${signed.size} entries, root ${signed.root}`)
+  if (redactedFrom !== undefined)
+    lines.push(`redacted    a copy without names of the log whose root is ${redactedFrom}`)
   if (since !== undefined) lines.push(`since       over ${since.size} entries, root ${since.root}`)
   for (const vkey of vkeys.length > 1 ? vkeys : []) lines.push(`key         ${vkey}`)
   if (unsigned > 0) lines.push(`unsigned    ${unsigned} entries after the checkpoint: durable, not signed for yet`)

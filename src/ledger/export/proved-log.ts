@@ -12,7 +12,7 @@ import {
   tileWidth,
   widthAt,
 } from '../log/tile.ts'
-import type { LogFiles } from './log-files.ts'
+import type { TileSource } from '../source/tile-source.ts'
 
 /** Bytes of an entry and where it stands. */
 export interface LogEntry {
@@ -49,7 +49,7 @@ const mostTries = 5
  * @throws UnprovedError when the tiles do not lead to the root of the head
  */
 export async function openProvedLog<Head extends Checkpoint>(
-  files: LogFiles,
+  files: TileSource,
   readHead: () => Promise<Head>,
 ): Promise<ProvedLog<Head>> {
   for (let tries = 1; ; tries++) {
@@ -62,7 +62,7 @@ export async function openProvedLog<Head extends Checkpoint>(
   }
 }
 
-async function openAt<Head extends Checkpoint>(files: LogFiles, head: Head): Promise<ProvedLog<Head>> {
+async function openAt<Head extends Checkpoint>(files: TileSource, head: Head): Promise<ProvedLog<Head>> {
   const hashes = await openHashes(files, head)
   const bundles = Math.ceil(head.size / tileWidth)
   const idOf = (n: number): TileId => ({ level: 'entries', n, width: widthAt(head.size, 'entries', n) })
@@ -104,7 +104,7 @@ async function openAt<Head extends Checkpoint>(files: LogFiles, head: Head): Pro
 }
 
 /** The bytes of a bundle in its own width, whatever wider one was found. */
-async function readBundle(files: LogFiles, id: TileId): Promise<Buffer> {
+async function readBundle(files: TileSource, id: TileId): Promise<Buffer> {
   const found = await files.tile(id).catch((error: unknown) => {
     if (error instanceof BundleError) throw new UnprovedError(`${tilePath(id)} cannot be cut: ${error.message}`)
     throw error
@@ -136,7 +136,7 @@ interface ProvedHashes {
  * The tiles at the right edge make up the root, so they are proved together and at once. Every other tile is full, and its own
  * root is a hash of the tile above it.
  */
-async function openHashes(files: LogFiles, { size, root }: Checkpoint): Promise<ProvedHashes> {
+async function openHashes(files: TileSource, { size, root }: Checkpoint): Promise<ProvedHashes> {
   const edges = new Map<number, Uint8Array>()
   const recent = new Map<number, { readonly n: number; readonly bytes: Uint8Array }>()
 

@@ -70,7 +70,7 @@ export function openManifest(note: string | Uint8Array, keys: readonly VerifierK
 export const readManifest = (note: string | Uint8Array): Manifest => parseManifest(splitNote(note).text)
 
 /** Strict: what it accepts, `formatManifest` writes back byte for byte. Attacker-controlled input. */
-function parseManifest(text: string): Manifest {
+export function parseManifest(text: string): Manifest {
   const [kind, origin = '', sizeText = '', sourceText = '', rootText = '', transformText = '', namesKeyId = ''] =
     text.split('\n')
   if (kind !== header) throw new NoteError(`a manifest begins with the line ${header}`)

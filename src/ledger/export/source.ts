@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { type Checkpoint, parseCheckpoint } from '../log/checkpoint.ts'
 import { NoteError, openNote, splitNote, type VerifierKey } from '../log/note.ts'
+import { type LogPlace, openSource, type SourceOptions } from '../source/open.ts'
 import { nodeDisk, readSmallFile } from '../store/disk.ts'
-import { isLogUrl, logAtUrl, logInFolder } from './log-files.ts'
 import { type LogEntry, openProvedLog } from './proved-log.ts'
 import { type Manifest, manifestName, maxManifestBytes, openManifest, readManifest } from './redaction.ts'
 import { unsignedEntries } from './unsigned.ts'
@@ -21,13 +21,7 @@ export interface ExportSource {
    * @throws UnprovedError
    */
   entries(from: number): AsyncGenerator<readonly LogEntry[]>
-}
-
-export interface ExportPlace {
-  /** A ledger folder, a copy of one, a redacted copy, or the URL of a log. */
-  readonly place: string
-  /** Folders that older entry bundles were moved to. */
-  readonly archives?: readonly string[] | undefined
+  close(): Promise<void>
 }
 
 /**
@@ -37,12 +31,13 @@ export interface ExportPlace {
  * other errors when it cannot be read.
  */
 export async function openExportSource(
-  { place, archives }: ExportPlace,
+  place: LogPlace,
+  options: Omit<SourceOptions, 'signal'>,
   keys: readonly VerifierKey[] | undefined,
 ): Promise<ExportSource> {
-  const isUrl = isLogUrl(place)
-  const files = isUrl ? logAtUrl(place) : logInFolder(place, archives)
-  const manifest = isUrl ? undefined : await manifestIn(place, keys)
+  const dir = 'dir' in place ? place.dir : undefined
+  const manifest = dir === undefined ? undefined : await manifestIn(dir, keys)
+  const files = await openSource(place, options)
 
   async function readHead(): Promise<Checkpoint> {
     if (manifest !== undefined) return manifest
@@ -51,15 +46,19 @@ export async function openExportSource(
     return keys === undefined ? parseCheckpoint(splitNote(note).text) : signedCheckpoint(note, keys)
   }
 
-  const log = await openProvedLog(files, readHead)
+  const log = await openProvedLog(files, readHead).catch(async (error: unknown) => {
+    await files.close()
+    throw error
+  })
   const { head } = log
   return {
     head,
     signatureChecked: keys !== undefined,
     manifest,
+    close: files.close,
     async *entries(from) {
       yield* log.entries(from)
-      if (keys === undefined && !isUrl) yield* unsignedEntries(place, Math.max(from, head.size))
+      if (keys === undefined && dir !== undefined) yield* unsignedEntries(dir, Math.max(from, head.size))
     },
   }
 }

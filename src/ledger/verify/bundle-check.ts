@@ -1,8 +1,8 @@
 import { leafPrefix, sha256Text } from '../log/merkle.ts'
 import { BundleError, bundleSpans, hashBytes, type TileId, tilePath, tileWidth } from '../log/tile.ts'
+import type { FoundTile, TileSource } from '../source/tile-source.ts'
 import type { EntryBatch } from './entry-check.ts'
 import type { Problem } from './problem.ts'
-import type { FoundTile, TileSource } from './tile-source.ts'
 
 /** An entry bundle, with its tile of leaf hashes. */
 export interface BundleId {

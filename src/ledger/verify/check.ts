@@ -3,6 +3,9 @@ import { resolve } from 'node:path'
 import { systemClock } from '../../base/clock.ts'
 import { ProofError } from '../log/proof.ts'
 import { tileWidth } from '../log/tile.ts'
+import { type LogPlace, openSource, type SourceOptions } from '../source/open.ts'
+import { createFolderSource } from '../source/tile-folder.ts'
+import type { TileSource } from '../source/tile-source.ts'
 import { nodeDisk } from '../store/disk.ts'
 import { listSegments } from '../store/segments.ts'
 import { explainAbsence } from './absence.ts'
@@ -14,8 +17,6 @@ import type { Range } from './ranges.ts'
 import { type CheckedRecord, checkRecord, type Keeper } from './record-check.ts'
 import { checkSegments, type Unsigned } from './segment-check.ts'
 import { checkSince } from './since-check.ts'
-import { createFolderSource } from './tile-folder.ts'
-import type { TileSource } from './tile-source.ts'
 import { createTrust, type Head, type Trust } from './trust.ts'
 import { loadState, StateError, saveState } from './verify-state.ts'
 import type { VerifyProgress, VerifyTarget } from './verify-state-schema.ts'
@@ -33,6 +34,8 @@ export interface VerifyReport {
   readonly skipped: number
   /** Entries the signed checkpoint covers, and its root (hexadecimal); absent without a sound checkpoint. */
   readonly signed?: { readonly size: number; readonly root: string }
+  /** Where the log is a redacted copy: the root over the entries of the log itself, as its manifest states it. */
+  readonly redactedFrom?: string
   /** Keys trusted at the end: those that were given, and those that they have passed the log on to. */
   readonly vkeys: readonly string[]
   /** Entries after those the checkpoint covers: durable, but not signed for yet. */
@@ -49,9 +52,6 @@ export interface VerifyReport {
 /** What the entries of a log are: those of writ, with a form and a meaning, or any. */
 export type EntryForm = 'writ' | 'any'
 
-/** Where a log is: a folder, or a URL from `logUrl`. */
-export type LogPlace = { readonly dir: string } | { readonly url: URL }
-
 export type VerifyOptions = LogPlace & {
   /** The verifier keys that are trusted to begin with, got from somewhere else than the log. */
   readonly vkey: string | readonly string[]
@@ -61,6 +61,8 @@ export type VerifyOptions = LogPlace & {
   readonly form?: EntryForm
   /** Folders with entry bundles that the log has not. */
   readonly archives?: readonly string[]
+  /** Token for a log that is not for everybody. */
+  readonly token?: SourceOptions['token']
   /** Of bundles that the log says were moved, and that are nowhere, the hashes are enough. */
   readonly skipArchived?: boolean
   /** Where to keep how far it is, and to go on from when it is there; removed at the end. */
@@ -89,7 +91,9 @@ export async function verifyLedger(options: VerifyOptions): Promise<VerifyReport
   const trust = createTrust([options.vkey].flat())
   const target: VerifyTarget = { place: placeOf(options), vkeys: trust.vkeys, form }
   const from = stateFile === undefined ? undefined : await resume(stateFile, target, trust)
-  const log = await openLog(options)
+  const { signal, token } = options
+  // Archives are read beside it, so that what is found in neither can be told apart.
+  const log = await openSource(options, { signal, token })
   const findings = createFindings()
   let entries: EntryCheck | undefined
   try {
@@ -113,6 +117,7 @@ export async function verifyLedger(options: VerifyOptions): Promise<VerifyReport
       entries: record.entries + unsigned.entries,
       skipped,
       ...(head && { signed: shown(head) }),
+      ...(head?.sourceRoot && { redactedFrom: Buffer.from(head.sourceRoot).toString('hex') }),
       vkeys: trust.vkeys,
       unsigned: unsigned.entries,
       unfinishedBytes: unsigned.unfinishedBytes,
@@ -138,13 +143,6 @@ interface Run {
 }
 
 const placeOf = (place: LogPlace): string => ('dir' in place ? resolve(place.dir) : place.url.href)
-
-async function openLog(options: VerifyOptions): Promise<TileSource> {
-  if ('dir' in options) return createFolderSource(options.dir)
-  // Only now: what it takes to speak HTTP is half the memory of a process that verifies a folder.
-  const { createUrlSource } = await import('./tile-url.ts')
-  return createUrlSource({ url: options.url, ...(options.signal && { signal: options.signal }) })
-}
 
 /** The state of an interrupted run, with the keys that it had learnt learnt again. */
 async function resume(file: string, target: VerifyTarget, trust: Trust): Promise<VerifyProgress | undefined> {
@@ -233,6 +231,7 @@ function checkTail({ log, entries, findings, trust }: Run, dir: string, head: He
 
 async function compareHeads({ log, findings }: Run, since: Head, head: Head): Promise<void> {
   try {
+    if (head.sourceRoot !== undefined) throw new ProofError('a redacted copy has another tree')
     await checkSince(log, since, head)
   } catch (error) {
     if (!(error instanceof ProofError)) throw error

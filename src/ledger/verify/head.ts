@@ -1,6 +1,7 @@
+import { parseManifest } from '../export/redaction.ts'
 import { NoteError } from '../log/note.ts'
+import type { TileSource } from '../source/tile-source.ts'
 import type { Findings } from './problem.ts'
-import type { TileSource } from './tile-source.ts'
 import type { Head, Trust } from './trust.ts'
 
 /** What a tree head is: the newest of the log, or one that its verifier has kept. */
@@ -12,11 +13,14 @@ const names: Readonly<Record<HeadRule, string>> = {
 }
 
 /**
- * The tree head that everything in a log is verified against; a problem where there is none to go by.
+ * The tree head that everything in a log is verified against, of a redacted copy the one in its manifest; a problem where there is none to go by.
  * @throws SourceError
  */
 export async function treeHead(log: TileSource, trust: Trust, findings: Findings): Promise<Head | undefined> {
-  return readHead('checkpoint', await log.checkpoint(), trust, findings)
+  const checkpoint = await log.checkpoint()
+  const manifest = checkpoint === undefined ? await log.manifest?.() : undefined
+  if (manifest === undefined) return readHead('checkpoint', checkpoint, trust, findings)
+  return distrusting('checkpoint', findings, () => trust.read(manifest, parseManifest))
 }
 
 /** The tree head in a note. Its signature is verified if the key is known yet, and by `confirmHead` in any case. */

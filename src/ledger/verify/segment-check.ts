@@ -1,8 +1,8 @@
 import { BundleError, parseBundle, tilePath, tileWidth, widthAt } from '../log/tile.ts'
+import type { TileSource } from '../source/tile-source.ts'
 import { nodeDisk } from '../store/disk.ts'
 import type { EntryCheck } from './entry-check.ts'
 import type { Findings } from './problem.ts'
-import type { TileSource } from './tile-source.ts'
 import { type WalkEnd, type WalkedRecords, walk } from './walk.ts'
 
 export interface SegmentCheck {

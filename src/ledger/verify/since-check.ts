@@ -2,8 +2,8 @@ import type { Checkpoint } from '../log/checkpoint.ts'
 import { emptyRoot } from '../log/merkle.ts'
 import { consistencyProof, ProofError, verifyConsistency } from '../log/proof.ts'
 import { createSubtrees, type ReadTile } from '../log/subtrees.ts'
+import type { TileSource } from '../source/tile-source.ts'
 import { hashesIn } from './bundle-check.ts'
-import type { TileSource } from './tile-source.ts'
 
 /**
  * Checks that the tree of `head` extends that of a tree head saved earlier, by a consistency proof made from the tiles of the log. The

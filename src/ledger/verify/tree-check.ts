@@ -1,9 +1,9 @@
 import type { Checkpoint } from '../log/checkpoint.ts'
 import { rootOfHashes } from '../log/subtrees.ts'
 import { hashBytes, hashesAtLevel, type TileId, tilePath, tileWidth, widthAt } from '../log/tile.ts'
+import type { TileSource } from '../source/tile-source.ts'
 import { type BundleId, hashesIn } from './bundle-check.ts'
 import type { Findings, Problem } from './problem.ts'
-import type { TileSource } from './tile-source.ts'
 import { createTreeLevels } from './tree-levels.ts'
 
 type TileAt = TileId & { readonly level: number }

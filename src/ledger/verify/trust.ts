@@ -6,6 +6,8 @@ import { openRotation } from '../log/rotation.ts'
 /** A tree head, and the note it stands in. */
 export interface Head extends Checkpoint {
   readonly note: string | Uint8Array
+  /** Of a redacted copy: the root over the entries of the log itself. */
+  readonly sourceRoot?: Uint8Array
 }
 
 /** A key that was learnt, and the statement that speaks for it. */
@@ -26,7 +28,7 @@ export interface Trust {
    * is a claim, for `confirm` to settle once every rotation has been read. Attacker-controlled input.
    * @throws NoteError
    */
-  read(note: string | Uint8Array | undefined): Head
+  read(note: string | Uint8Array | undefined, parse?: (text: string) => Checkpoint): Head
   /** @throws NoteError unless a key trusted by now has signed the tree head. */
   confirm(head: Head): void
   /** From here on trusts the new key too, if a trusted one says so; returns what is wrong with the statement, if anything. */
@@ -50,12 +52,12 @@ export function createTrust(vkeys: readonly string[]): Trust {
       return keys.map(({ vkey }) => vkey)
     },
     learnt,
-    read(note) {
+    read(note, parse = parseCheckpoint) {
       if (note === undefined) throw new NoteError('there is none')
       const { text, signatures } = splitNote(note)
       if (keys.some((key) => signatures.some(({ name, id }) => name === key.name && id === key.id)))
         openNote(note, keys)
-      const checkpoint = parseCheckpoint(text)
+      const checkpoint = parse(text)
       if (checkpoint.origin !== origin) throw new NoteError('it is of another log than the key')
       return { ...checkpoint, note }
     },

@@ -4,22 +4,24 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { type LogFiles, logAtUrl, logInFolder } from '../../../src/ledger/export/log-files.ts'
 import { openProvedLog, UnprovedError } from '../../../src/ledger/export/proved-log.ts'
 import { parseCheckpoint } from '../../../src/ledger/log/checkpoint.ts'
 import { leafHash } from '../../../src/ledger/log/merkle.ts'
+import { createFolderSource } from '../../../src/ledger/source/tile-folder.ts'
+import type { TileSource } from '../../../src/ledger/source/tile-source.ts'
+import { createUrlSource } from '../../../src/ledger/source/tile-url.ts'
 import { withFolder } from '../../support/ledger.ts'
 import { tileLog } from '../../support/tile-log.ts'
 
 const payloadsOf = (count: number): string[] => Array.from({ length: count }, (_, n) => `entry ${n}`)
 
 /** What the checkpoint says, whoever signed it: signatures are not the subject here. */
-async function headOf(files: LogFiles) {
+async function headOf(files: TileSource) {
   const note = (await files.checkpoint())?.toString() ?? ''
   return parseCheckpoint(note.slice(0, note.indexOf('\n\n') + 1))
 }
 
-async function readAll(files: LogFiles, from = 0) {
+async function readAll(files: TileSource, from = 0) {
   const log = await openProvedLog(files, () => headOf(files))
   const all: { index: number; leafHash: string; text: string }[] = []
   for await (const entries of log.entries(from)) {
@@ -45,7 +47,7 @@ describe('a log that is led to its root', () => {
     withFolder(async (dir) => {
       const payloads = payloadsOf(size)
       await tileLog(payloads).write(dir)
-      const files = logInFolder(dir)
+      const files = createFolderSource(dir)
       expect(await readAll(files)).toEqual(expected(payloads))
       for (const from of [1, 200, 256, size]) {
         expect(await readAll(files, from)).toEqual(expected(payloads).slice(from))
@@ -58,8 +60,8 @@ describe('a log that is led to its root', () => {
       const payloads = payloadsOf(65_536 + 700)
       await tileLog(payloads).write(dir)
       const asked: string[] = []
-      const files = logInFolder(dir)
-      const counting: LogFiles = {
+      const files = createFolderSource(dir)
+      const counting: TileSource = {
         ...files,
         tile(id) {
           asked.push(`${id.level}/${id.n}`)
@@ -98,7 +100,7 @@ describe('a log that is led to its root', () => {
             await writeFile(path, how === 'cut' ? bytes.subarray(0, at % bytes.length) : Buffer.concat([bytes, bytes]))
           try {
             // Full tiles of leaf hashes are not needed, so they may be anything.
-            expect(await readAll(logInFolder(dir))).toEqual(whole)
+            expect(await readAll(createFolderSource(dir))).toEqual(whole)
           } catch (error) {
             if (!(error instanceof UnprovedError)) throw error
             refused++
@@ -115,9 +117,11 @@ describe('a log that is led to its root', () => {
     withFolder(async (dir) => {
       await tileLog(payloadsOf(300)).write(dir)
       await writeFile(join(dir, 'tile/entries/000'), await readFile(join(dir, 'tile/entries/001.p/44')))
-      await expect(readAll(logInFolder(dir))).rejects.toThrow(/^tile\/entries\/000: the bundle ends after 44 of 256/)
+      await expect(readAll(createFolderSource(dir))).rejects.toThrow(
+        /^tile\/entries\/000: the bundle ends after 44 of 256/,
+      )
       await rm(join(dir, 'tile/1'), { recursive: true })
-      await expect(readAll(logInFolder(dir))).rejects.toThrow('tile/1/000.p/1 is missing')
+      await expect(readAll(createFolderSource(dir))).rejects.toThrow('tile/1/000.p/1 is missing')
     }))
 
   it('takes what it needs from wider tiles when the log has grown', () =>
@@ -129,7 +133,7 @@ describe('a log that is led to its root', () => {
           await rm(join(dir, 'tile'), { recursive: true, force: true })
           await tileLog(payloadsOf(size)).write(later)
           await rename(join(later, 'tile'), join(dir, 'tile'))
-          expect(await readAll(logInFolder(dir))).toEqual(expected(payloads))
+          expect(await readAll(createFolderSource(dir))).toEqual(expected(payloads))
         }
       }),
     ))
@@ -137,14 +141,19 @@ describe('a log that is led to its root', () => {
   it('begins again with the new head when the log grows while it is opened', () =>
     withFolder(async (dir) => {
       await tileLog(payloadsOf(3)).write(dir)
-      const files = logInFolder(dir)
+      const files = createFolderSource(dir)
       const heads = [{ origin: 'x', size: 2, root: Buffer.alloc(32) }, await headOf(files)]
       const log = await openProvedLog(files, async () => heads.shift() ?? headOf(files))
       expect(log.head.size).toBe(3)
     }))
 
   it('believes no size before there is data', async () => {
-    const nothing: LogFiles = { atOnce: 1, checkpoint: async () => undefined, tile: async () => undefined }
+    const nothing: TileSource = {
+      atOnce: 1,
+      checkpoint: async () => undefined,
+      tile: async () => undefined,
+      close: async () => {},
+    }
     const head = { origin: 'x', size: Number.MAX_SAFE_INTEGER, root: Buffer.alloc(32) }
     await expect(openProvedLog(nothing, async () => head)).rejects.toThrow(UnprovedError)
   })
@@ -168,7 +177,8 @@ describe('a log at a URL', () => {
         server.close()
         server.closeAllConnections()
       })
-      const files = logAtUrl(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`)
+      const files = createUrlSource({ url: new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`) })
+      onTestFinished(files.close)
       expect(await readAll(files)).toEqual(expected(payloads))
       expect(await readAll(files, 2990)).toEqual(expected(payloads).slice(2990))
       huge = true

@@ -20,6 +20,8 @@ export interface TileSource {
   readonly atOnce: number
   /** The file `checkpoint`; `undefined` when there is none. @throws SourceError */
   checkpoint(): Promise<Buffer | undefined>
+  /** The file `manifest`, which a redacted copy has in place of a checkpoint. @throws SourceError */
+  manifest?(): Promise<Buffer | undefined>
   /** The tile; `undefined` when there is none. @throws SourceError */
   tile(id: TileId): Promise<FoundTile | undefined>
   close(): Promise<void>
@@ -27,9 +29,13 @@ export interface TileSource {
 
 /** A log that cannot be read, so that nothing can be said about it. The message quotes nothing of what was read. */
 export class SourceError extends Error {
-  constructor(message: string, options?: { cause?: unknown }) {
+  /** `unavailable` may be gone the next time; `not_for_everybody` wants a token, or another one. */
+  readonly reason: 'unavailable' | 'not_for_everybody' | undefined
+
+  constructor(message: string, options: { cause?: unknown; reason?: SourceError['reason'] } = {}) {
     super(message, options)
     this.name = 'SourceError'
+    this.reason = options.reason
   }
 }
 

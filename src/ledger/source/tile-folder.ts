@@ -37,6 +37,7 @@ export function createFolderSource(dir: string): TileSource {
   return {
     atOnce: 1,
     checkpoint: async () => read(join(dir, 'checkpoint'), maxCheckpointBytes),
+    manifest: async () => read(join(dir, 'manifest'), maxCheckpointBytes),
     async tile(id) {
       const found = find(id)
       if (found !== undefined || id.width === tileWidth) return found

@@ -15,6 +15,8 @@ const atOnce = 16
 export interface UrlSourceOptions {
   /** From `logUrl`. */
   readonly url: URL
+  /** Token for a log that is not for everybody; sent to the host of the URL and to no other. */
+  readonly token?: () => Promise<string>
   /** Ends what is under way. */
   readonly signal?: AbortSignal
   /** Wait before the second of four tries; doubled each time. For faults that pass: no answer, a status of 5xx, or 429. */
@@ -25,7 +27,7 @@ export interface UrlSourceOptions {
  * Reads a log over HTTP. The server is not trusted: an answer is bounded in size (before and after decompression) and time, and
  * a redirect is followed three times at most, and never from https to anything else.
  */
-export function createUrlSource({ url, signal, retryMs = 500 }: UrlSourceOptions): TileSource {
+export function createUrlSource({ url, token, signal, retryMs = 500 }: UrlSourceOptions): TileSource {
   const agent = new Agent({ connections: atOnce, connect: { timeout: 10_000 } })
   const closing = new AbortController()
   const ended = signal === undefined ? closing.signal : AbortSignal.any([signal, closing.signal])
@@ -37,7 +39,9 @@ export function createUrlSource({ url, signal, retryMs = 500 }: UrlSourceOptions
       } catch (cause) {
         ended.throwIfAborted()
         if (!(cause instanceof PassingFault)) throw cause
-        if (attempt === tries) throw new SourceError(`${cause.message}, ${tries} times`, { cause })
+        if (attempt === tries) {
+          throw new SourceError(`${cause.message}, ${tries} times`, { cause, reason: 'unavailable' })
+        }
         await wait(retryMs * 2 ** (attempt - 1), undefined, { signal: ended })
       }
     }
@@ -61,7 +65,7 @@ export function createUrlSource({ url, signal, retryMs = 500 }: UrlSourceOptions
     try {
       const answer = await request(at, {
         dispatcher: agent,
-        headers: { 'accept-encoding': 'gzip' },
+        headers: { 'accept-encoding': 'gzip', ...(await authorization(at)) },
         signal: AbortSignal.any([ended, deadline]),
       })
       // Dropping a body that was not read to its end emits an error that nobody waits for; unheard, it would end the process.
@@ -72,6 +76,10 @@ export function createUrlSource({ url, signal, retryMs = 500 }: UrlSourceOptions
       if (deadline.aborted) throw new PassingFault(`${at.host} took longer than ${answerMs / 1000} s`, cause)
       throw new PassingFault(`${at.host} cannot be reached (${codeOf(cause)})`, cause)
     }
+  }
+
+  async function authorization(at: URL): Promise<{ readonly authorization?: string }> {
+    return token === undefined || at.origin !== url.origin ? {} : { authorization: `Bearer ${await token()}` }
   }
 
   /** A narrower tile than the server keeps by now; its checkpoint tells how wide the one is that it keeps. */
@@ -115,13 +123,17 @@ async function read(
         throw new SourceError(`${at.host} redirects nowhere`)
       return new URL(location, at)
     }
+    if (statusCode === 401 || statusCode === 403) {
+      const message = `${at.host} answered ${statusCode}: the log is not for everybody, so it wants an auditor’s token`
+      throw new SourceError(message, { reason: 'not_for_everybody' })
+    }
     if (statusCode === 429 || statusCode >= 500) throw new PassingFault(`${at.host} answered ${statusCode}`)
     if (statusCode !== 200) throw new SourceError(`${at.host} answered ${statusCode}`)
-    const bytes = await bounded(body, at, maxBytes)
     const encoding = headers['content-encoding'] ?? 'identity'
-    if (encoding === 'gzip') return decompress(bytes, at, maxBytes)
+    // Hashes do not compress: packed, they are a little longer than they are.
+    if (encoding === 'gzip') return decompress(await bounded(body, at, maxBytes + 1024), at, maxBytes)
     if (encoding !== 'identity') throw new SourceError(`${at.host} sent an encoding that was not asked for`)
-    return bytes
+    return await bounded(body, at, maxBytes)
   } finally {
     body.destroy()
   }
