@@ -121,7 +121,9 @@ describe('imports', () => {
 describe('the environment', () => {
   it('is read in src/config alone', () => {
     const readers = files.filter((path) =>
-      /\bprocess\s*\.\s*env\b|from 'node:process'/.test(withoutComments(textOf(path))),
+      /\bprocess\s*(\?\.|\.)\s*env\b|\bprocess\s*(\?\.)?\[|\}\s*=\s*process\b|from '(node:)?process'/.test(
+        withoutComments(textOf(path)),
+      ),
     )
     expect(readers).toEqual(['config/environment.ts'])
   })

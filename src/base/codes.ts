@@ -228,7 +228,7 @@ const table = {
   },
 } as const satisfies Record<string, CodeText>
 
-/** A stable public code; see the table in `contract.md` and `/docs`. */
+/** A stable public code; its status, meaning and remedy stand at `/docs`. */
 export type Code = keyof typeof table
 
 /** The text and status of every code. */

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { stringify } from 'yaml'
 import { type Code, codes } from '../../src/base/codes.ts'
 import { problemSchema } from '../../src/contract/problem.ts'
+import { readinessSchema } from '../../src/contract/readiness.ts'
 import { startWorld, type World } from '../support/broker.ts'
 import { type Answer, type Call, callApi } from '../support/call-api.ts'
 import { eventually } from '../support/child.ts'
@@ -300,12 +301,8 @@ describe('what it needs', () => {
   test('state_unavailable: the keys of its issuer are away, which holds up nobody else', async () => {
     isProblem(await claimed({ iss: away.url }), 'state_unavailable')
     const { status, body } = await world.api('GET', '/readyz')
-    const issuers = body.issuers as readonly { readonly name: string; readonly ready: boolean }[]
-    const unready = issuers.filter(({ ready }) => !ready)
-    expect({ status, unready: unready.map(({ name }) => name) }).toEqual({
-      status: 200,
-      unready: ['away'],
-    })
+    const unready = readinessSchema.parse(body).issuers.filter(({ ready }) => !ready)
+    expect({ status, unready: unready.map(({ name }) => name) }).toEqual({ status: 200, unready: ['away'] })
   })
 
   test('vault_unavailable: down, and at once again when it is back', async () => {
