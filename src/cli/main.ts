@@ -121,8 +121,7 @@ async function run(argv: readonly string[], io: Io): Promise<number> {
 async function descend(command: Command, args: readonly string[]): Promise<[Command, readonly string[]]> {
   const [name, ...rest] = args
   const listed = command.listed?.find((candidate) => candidate.name === name)
-  const below =
-    listed === undefined ? command.subcommands?.find((candidate) => candidate.name === name) : await listed.load()
+  const below = listed === undefined ? command.subcommands?.find((candidate) => candidate.name === name) : await listed.load()
   return below === undefined ? [command, args] : descend(below, rest)
 }
 

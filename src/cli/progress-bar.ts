@@ -30,9 +30,7 @@ export function createProgressBar(io: Io, what: string): ProgressBar {
       const bar = `${'█'.repeat(filled)}${'░'.repeat(width - filled)}`
       const share = `${Math.floor((done / total) * 100)} %`.padStart(5)
       const left = perSecond > 0 ? `, ${duration((total - done) / perSecond)} left` : ''
-      io.stderr(
-        `\r\u001b[2K${bar}${share}  ${grouped(done)} of ${grouped(total)} ${what}, ${grouped(perSecond)}/s${left}`,
-      )
+      io.stderr(`\r\u001b[2K${bar}${share}  ${grouped(done)} of ${grouped(total)} ${what}, ${grouped(perSecond)}/s${left}`)
     },
     clear() {
       if (shown) io.stderr('\r\u001b[2K')

@@ -73,12 +73,8 @@ export async function startEntryThread(data: Omit<EntryThreadData, 'schema'>): P
 
 // Nothing rewrites these specifiers when the project is built, so those with this file's own extension are taken.
 const built = !import.meta.url.endsWith('.ts')
-const schemaWorker = built
-  ? new URL('./schema-worker.js', import.meta.url)
-  : new URL('./schema-worker.ts', import.meta.url)
-const entryWorker = built
-  ? new URL('./entry-worker.js', import.meta.url)
-  : new URL('./entry-worker.ts', import.meta.url)
+const schemaWorker = built ? new URL('./schema-worker.js', import.meta.url) : new URL('./schema-worker.ts', import.meta.url)
+const entryWorker = built ? new URL('./entry-worker.js', import.meta.url) : new URL('./entry-worker.ts', import.meta.url)
 
 /** The schema of entries, from a thread that is gone afterwards, with the library that it takes. */
 async function fetchSchema(): Promise<unknown> {
@@ -92,10 +88,7 @@ function threadOptions(): WorkerOptions {
   const cache = getCompileCacheDir()
   return {
     // Almost everything dies young here, and a small nursery keeps the whole process small.
-    resourceLimits: {
-      maxYoungGenerationSizeMb: Number(process.env.YG ?? 4),
-      maxOldGenerationSizeMb: Number(process.env.OG ?? 512),
-    },
+    resourceLimits: { maxYoungGenerationSizeMb: Number(process.env.YG ?? 4), maxOldGenerationSizeMb: Number(process.env.OG ?? 512) },
     // All they need of the environment is where compiled code is kept.
     env: cache === undefined ? {} : { NODE_COMPILE_CACHE: dirname(cache) },
   }

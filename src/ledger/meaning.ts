@@ -71,8 +71,7 @@ export function createMeaning(from?: MeaningState): Meaning {
   function policyStory({ kind, policy }: Fact): string | undefined {
     if (policy === undefined) return kind === 'policy.loaded' ? 'policy.loaded names no digest' : undefined
     if (policies.has(policy)) return undefined
-    if (policies.size >= mostPolicies)
-      return `more than ${mostPolicies} policy sets were loaded: this one is not followed`
+    if (policies.size >= mostPolicies) return `more than ${mostPolicies} policy sets were loaded: this one is not followed`
     if (kind === 'policy.loaded' || skipped) {
       policies.add(policy)
       return undefined
@@ -106,8 +105,7 @@ const isGrantKind = (kind: Fact['kind']): kind is GrantKind => kind.startsWith('
 
 /** One issuance, and an end only for what was issued. */
 function order({ issuedMs }: LiveGrant, id: string, kind: GrantKind): string | undefined {
-  if (issuedMs === undefined)
-    return kind === 'grant.ended' ? `grant.ended for ${id}, which was never issued` : undefined
+  if (issuedMs === undefined) return kind === 'grant.ended' ? `grant.ended for ${id}, which was never issued` : undefined
   return kind === 'grant.issued' || kind === 'grant.failed' ? `${kind} for ${id}, which was issued already` : undefined
 }
 

@@ -85,8 +85,7 @@ async function noteEnd(
   const add = (message: string): void => findings.add({ rule: 'segment', message, index, path, offset })
   // What a newer checkpoint covers was moved on to tiles while older ones were being checked.
   if (first > next) {
-    if (!(await coveredByNow(first)))
-      add(`entries ${next} to ${first - 1} stand neither in signed tiles nor in segments`)
+    if (!(await coveredByNow(first))) add(`entries ${next} to ${first - 1} stand neither in signed tiles nor in segments`)
   } else if (end.state === 'gone') {
     if (!(await coveredByNow(index + 1))) add(`${path} was there and is not any more`)
   } else if (end.state === 'damaged') {

@@ -19,18 +19,7 @@ interface JsonSchema {
 }
 
 const known = new Set([
-  ...[
-    '$schema',
-    'type',
-    'properties',
-    'required',
-    'additionalProperties',
-    'items',
-    'oneOf',
-    'const',
-    'enum',
-    'pattern',
-  ],
+  ...['$schema', 'type', 'properties', 'required', 'additionalProperties', 'items', 'oneOf', 'const', 'enum', 'pattern'],
   // What `format` says is in `pattern` too.
   ...['format', 'maxLength', 'maxItems', 'minimum', 'maximum'],
 ])
@@ -74,15 +63,13 @@ function oneValue(values: readonly unknown[]): Shape {
 function string({ pattern, maxLength = Number.POSITIVE_INFINITY }: JsonSchema): Shape {
   const expected = pattern === undefined ? undefined : new RegExp(pattern)
   return (value) => {
-    const fits =
-      typeof value === 'string' && value.length <= maxLength && (expected === undefined || expected.test(value))
+    const fits = typeof value === 'string' && value.length <= maxLength && (expected === undefined || expected.test(value))
     return fits ? undefined : here
   }
 }
 
 function integer({ minimum = Number.NEGATIVE_INFINITY, maximum = Number.POSITIVE_INFINITY }: JsonSchema): Shape {
-  return (value) =>
-    Number.isSafeInteger(value) && Number(value) >= minimum && Number(value) <= maximum ? undefined : here
+  return (value) => (Number.isSafeInteger(value) && Number(value) >= minimum && Number(value) <= maximum ? undefined : here)
 }
 
 function array({ items, maxItems = Number.POSITIVE_INFINITY }: JsonSchema): Shape {

@@ -1,7 +1,7 @@
 import { hashesIn } from './bundle-check.ts'
-import type { Checkpoint } from './checkpoint.ts'
 import { emptyRoot } from './merkle.ts'
 import { consistencyProof, ProofError, verifyConsistency } from './proof.ts'
+import type { Checkpoint } from './checkpoint.ts'
 import { createSubtrees, type ReadTile } from './subtrees.ts'
 import type { TileSource } from './tile-source.ts'
 

@@ -86,9 +86,7 @@ function perfectParts(from: number, to: number): [height: number, place: number]
 // Rows are reduced in place. Hashes begin at 1, so that before each pair there is a byte for the prefix of its node: the first one, or
 // the last of a pair that was used before.
 const row = Buffer.alloc(1 + tileWidth * hashBytes)
-const pairs = Array.from({ length: tileWidth / 2 }, (_, i) =>
-  row.subarray(i * 2 * hashBytes, (i + 1) * 2 * hashBytes + 1),
-)
+const pairs = Array.from({ length: tileWidth / 2 }, (_, i) => row.subarray(i * 2 * hashBytes, (i + 1) * 2 * hashBytes + 1))
 
 /** Root over `count` hashes (a power of two) that follow one another in a tile. */
 export function rootOfHashes(tile: Uint8Array, first: number, count: number): Uint8Array {

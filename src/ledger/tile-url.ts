@@ -48,8 +48,7 @@ export function createUrlSource({ url, signal, retryMs = 500 }: UrlSourceOptions
     for (let redirects = 0; redirects <= mostRedirects; redirects++) {
       const next = await fetchOnce(at, maxBytes)
       if (!(next instanceof URL)) return next
-      if (next.protocol !== 'https:' && next.origin !== at.origin)
-        throw new SourceError(`${at.host} redirects to no https`)
+      if (next.protocol !== 'https:' && next.origin !== at.origin) throw new SourceError(`${at.host} redirects to no https`)
       at = next
     }
     throw new SourceError(`${first.host} redirects more than ${mostRedirects} times`)
@@ -111,8 +110,7 @@ async function read(
     if (statusCode === 404 || statusCode === 410) return undefined
     if ([301, 302, 303, 307, 308].includes(statusCode)) {
       const { location } = headers
-      if (typeof location !== 'string' || !URL.canParse(location, at.href))
-        throw new SourceError(`${at.host} redirects nowhere`)
+      if (typeof location !== 'string' || !URL.canParse(location, at.href)) throw new SourceError(`${at.host} redirects nowhere`)
       return new URL(location, at)
     }
     if (statusCode === 429 || statusCode >= 500) throw new PassingFault(`${at.host} answered ${statusCode}`)

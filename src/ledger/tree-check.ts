@@ -57,12 +57,7 @@ export function createTreeCheck(
   }
 
   /** Of a row that was built from below and the same row as a tile holds it, the one to build on. */
-  async function settle(
-    level: number,
-    n: number,
-    built: Uint8Array,
-    tile: Uint8Array | undefined,
-  ): Promise<Uint8Array> {
+  async function settle(level: number, n: number, built: Uint8Array, tile: Uint8Array | undefined): Promise<Uint8Array> {
     if (tile === undefined || Buffer.compare(built, tile) === 0) return built
     const leads = await leadsUp(level, n, built.length === tileWidth * hashBytes)
     const right = leads(tile) ? 'tile' : leads(built) ? 'built' : 'neither'

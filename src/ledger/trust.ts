@@ -53,8 +53,7 @@ export function createTrust(vkeys: readonly string[]): Trust {
     read(note) {
       if (note === undefined) throw new NoteError('there is none')
       const { text, signatures } = splitNote(note)
-      if (keys.some((key) => signatures.some(({ name, id }) => name === key.name && id === key.id)))
-        openNote(note, keys)
+      if (keys.some((key) => signatures.some(({ name, id }) => name === key.name && id === key.id))) openNote(note, keys)
       const checkpoint = parseCheckpoint(text)
       if (checkpoint.origin !== origin) throw new NoteError('it is of another log than the key')
       return { ...checkpoint, note }

@@ -65,8 +65,4 @@ const progressSchema = z.strictObject({
 export type VerifyProgress = z.infer<typeof progressSchema>
 
 /** The file in which an interrupted verification leaves how far it came. */
-export const stateSchema = z.strictObject({
-  kind: z.literal('writ ledger verify, state 1'),
-  target: targetSchema,
-  progress: progressSchema,
-})
+export const stateSchema = z.strictObject({ kind: z.literal('writ ledger verify, state 1'), target: targetSchema, progress: progressSchema })

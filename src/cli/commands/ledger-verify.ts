@@ -101,8 +101,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
 function explained(error: unknown, at: string, resume: string | undefined, interrupted: boolean): Error {
   if (error instanceof NoteError) return new UsageError(`--vkey: ${error.message}`)
   if (error instanceof StateError) return new UsageError(`--resume ${resume}: ${error.message}`)
-  const again =
-    resume === undefined ? 'next time, with --resume FILE it can be continued' : 'the same command continues it'
+  const again = resume === undefined ? 'next time, with --resume FILE it can be continued' : 'the same command continues it'
   const message = interrupted ? 'interrupted before the end' : `${at} cannot be read: ${messageOf(error)}`
   return new CommandError(exit.fault, message, again, { cause: error })
 }
@@ -137,9 +136,7 @@ function print(report: VerifyReport, at: string, io: Io): void {
   const { ok, origin, form, entries, skipped, signed, since, vkeys, unsigned, unfinishedBytes } = report
   const { problems, problemCount } = report
   const lines = [`ledger      ${origin} in ${at}`]
-  lines.push(
-    `entries     ${entries} read and checked${form === 'any' ? '; their form and meaning were not looked at' : ''}`,
-  )
+  lines.push(`entries     ${entries} read and checked${form === 'any' ? '; their form and meaning were not looked at' : ''}`)
   if (skipped > 0) lines.push(`archived    ${skipped} entries were not read: of them the hashes alone were checked`)
   if (signed !== undefined) lines.push(`checkpoint  over ${signed.size} entries, root ${signed.root}`)
   if (since !== undefined) lines.push(`since       over ${since.size} entries, root ${since.root}`)
