@@ -11,11 +11,23 @@ import { type IssuanceCell, measureIssuance } from './issuance.ts'
 import { measureLedger } from './ledger.ts'
 import { measurePolicy } from './policy.ts'
 import { measureProofs } from './prove.ts'
+import { measureQueries } from './query.ts'
 import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
 import { type BenchVault, startVault } from './vault.ts'
 import { createIssuer, type EngineName, engines } from './world.ts'
 
-const parts = ['policy', 'ledger', 'prove', 'export', 'broker', 'reload', 'grants', 'start', 'issuance'] as const
+const parts = [
+  'policy',
+  'ledger',
+  'prove',
+  'query',
+  'export',
+  'broker',
+  'reload',
+  'grants',
+  'start',
+  'issuance',
+] as const
 type Part = (typeof parts)[number]
 
 const usage = `usage: npm run bench -- [--quick] [--only PART]… [--engine NAME]… [--at NUMBER]… [--profile DIR]
@@ -127,6 +139,10 @@ async function measure(
   if (wanted('export')) {
     say(`ledger: exports of ${plan.provenEntries.toLocaleString('en-US')} entries`)
     done({ exports: { entries: plan.provenEntries, figures: await measureExports(plan.provenEntries) } })
+  }
+  if (wanted('query')) {
+    say(`ledger: queries over ${plan.provenEntries.toLocaleString('en-US')} entries`)
+    done({ query: await measureQueries(plan.provenEntries, 500) })
   }
   if (wanted('broker')) {
     say('serve: start, memory, refusals')

@@ -4,6 +4,7 @@ import { type IssuanceCell, variants } from './issuance.ts'
 import type { LedgerFigures } from './ledger.ts'
 import type { PolicyFigures } from './policy.ts'
 import type { ProveFigures } from './prove.ts'
+import type { QueryFigures } from './query.ts'
 import type { ReloadFigures } from './reload.ts'
 import type { EngineName } from './world.ts'
 
@@ -29,6 +30,7 @@ export interface Measured {
     readonly rssMb: number
   }
   readonly prove?: ProveFigures
+  readonly query?: QueryFigures
   readonly exports?: { readonly entries: number; readonly figures: readonly ExportFigures[] }
   readonly grants?: { readonly readyMs: number; readonly rssMb: number }
 }
@@ -61,6 +63,7 @@ export function rowsOf({
   ledger,
   start,
   prove,
+  query,
   grants,
 }: Measured): readonly Row[] {
   const rows: Row[] = issuance.flatMap(issuanceRows)
@@ -95,6 +98,13 @@ export function rowsOf({
   if (prove !== undefined) {
     const what = `entry by index proved and verified from a folder of ${grouped(prove.entries)}, p50`
     rows.push(atMost(what, 5, prove.p50Ms, ' ms'))
+  }
+  if (query !== undefined) {
+    const over = `over ${grouped(query.entries)} entries, p99`
+    rows.push(atMost(`query by grant ${over}`, 20, query.byGrant.p99Ms, ' ms', 1))
+    rows.push(atMost(`query by database user ${over}`, 20, query.byUser.p99Ms, ' ms', 1))
+    rows.push(atMost(`query by workload, a page of 100, ${over}`, 20, query.byWorkload.p99Ms, ' ms', 1))
+    rows.push(atMost('indexing an entry as it is appended', 5, query.perEntryUs, ' µs', 1))
   }
   return rows
 }
@@ -148,6 +158,7 @@ export function otherLines({
   ledger,
   start,
   prove,
+  query,
   exports,
   grants,
 }: Measured): readonly string[] {
@@ -173,6 +184,17 @@ export function otherLines({
     lines.push(
       `proofs over ${grouped(entries)} entries: p99 ${p99Ms.toFixed(1)} ms; the receipt alone, from the ledger that is being ` +
         `written, ${receiptP50Ms.toFixed(2)} ms p50; the oldest grant found in ${oldestGrantSeconds.toFixed(1)} s`,
+    )
+  }
+  if (query !== undefined) {
+    const { byGrant, byUser, byWorkload, bytesPerEntry, rebuildSeconds, longestStallMs, openSeconds } = query
+    lines.push(
+      `query p50: by grant ${byGrant.p50Ms.toFixed(1)} ms, by database user ${byUser.p50Ms.toFixed(1)} ms, ` +
+        `by workload ${byWorkload.p50Ms.toFixed(1)} ms`,
+    )
+    lines.push(
+      `index: ${bytesPerEntry.toFixed(1)} bytes an entry; made anew in ${rebuildSeconds.toFixed(1)} s, never holding up the ` +
+        `event loop for more than ${longestStallMs.toFixed(0)} ms; opened again in ${openSeconds.toFixed(2)} s, in the background`,
     )
   }
   for (const { form, perSecond, mostMb } of exports?.figures ?? []) {

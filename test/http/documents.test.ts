@@ -1,9 +1,12 @@
 import { hash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { describe, expect, test } from 'vitest'
 import { codes } from '../../src/base/codes.ts'
+import { entryFilterSchema, eventFilterSchema } from '../../src/contract/ledger.ts'
 import type { AppDeps } from '../../src/http/app.ts'
 import { escapeHtml, indexPage, style } from '../../src/http/docs-page.ts'
+import { defaultLimits } from '../../src/http/limits.ts'
 import { jsonReply } from '../../src/http/reply.ts'
 import { probeRoute } from '../../src/http/route.ts'
 import { noLog, testApp } from './harness.ts'
@@ -126,5 +129,25 @@ describe('/docs', () => {
     expect(text).not.toContain('<script')
     expect(text).toContain(escapeHtml(evil))
     expect(escapeHtml(evil)).toBe('&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;')
+  })
+})
+
+describe('docs/reading.md', () => {
+  const text = readFileSync(new URL('../../docs/reading.md', import.meta.url), 'utf8')
+
+  test('lists every filter of a query and no other', () => {
+    const rows = text.split('\n').filter((line) => line.startsWith('| `'))
+    const listed = rows.flatMap((row) => [...(row.split('|')[1] ?? '').matchAll(/`(\w+)`/g)].map(([, name]) => name))
+    const filters = Object.keys(entryFilterSchema.shape).filter((name) => name !== 'order' && name !== 'limit')
+    expect(listed.toSorted()).toEqual(filters.toSorted())
+  })
+
+  test('says what of a query a stream does not take, and what it is bounded by', () => {
+    const others = Object.keys(entryFilterSchema.shape).filter((name) => !(name in eventFilterSchema.shape))
+    expect(others).toEqual(['to', 'before', 'order', 'limit'])
+    expect(text).toContain('but `to`, `before`, `order` and `limit`')
+    expect(text).toContain(`${defaultLimits.maxStreams} streams`)
+    expect(text).toContain(`Every ${defaultLimits.streamBeatMs / 1000} seconds`)
+    expect(text).toContain(`${defaultLimits.streamStallMs / 1000} seconds`)
   })
 })

@@ -1,25 +1,24 @@
-/** Fields of an entry that name one thing. */
-const named = [
-  'kind',
-  'workload',
-  'owner',
-  'purpose',
-  'environment',
-  'credential',
+/**
+ * All that an entry can be found by: fields that name one thing, the `subject` of its actor, and `id`, any public identifier of what
+ * was minted (database user, certificate serial, SSH key id, …) or the hash of its lease. Those that say most come first.
+ */
+export const termNames = [
+  'id',
   'grant',
-  'task',
-  'approval',
-  'policy',
   'request',
   'token',
+  'task',
+  'approval',
+  'subject',
+  'workload',
+  'purpose',
+  'credential',
   'code',
+  'owner',
+  'policy',
+  'kind',
+  'environment',
 ] as const
-
-/**
- * All that an entry can be found by: its named fields, the `subject` of its actor, and `id`, any public identifier of what was
- * minted (database user, certificate serial, SSH key id, …) or the hash of its lease.
- */
-export const termNames = [...named, 'subject', 'id'] as const
 export type TermName = (typeof termNames)[number]
 
 /** What is asked of an entry: that it has one of these values under this name. */

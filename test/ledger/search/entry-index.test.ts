@@ -210,18 +210,21 @@ describe('while an index is being made', () => {
         if (counting) setImmediate(count)
       }
       setImmediate(count)
-      await withIndex({ dir }, async (index) => {
-        const search = createSearch(record.ledger, index)
-        const asked = { from: 0, to: record.ledger.head().size, descending: false, limit: 10 }
-        let answers = 0
-        while (index.size < record.ledger.head().size) {
-          const found = await search({ ...asked, conditions: [grant(1_000)] })
-          expect(found.entries.map(({ index }) => index)).toEqual([3_000, 3_001, 3_002])
-          answers++
-        }
-        expect(answers).toBeGreaterThan(1)
-      })
-      counting = false
+      try {
+        await withIndex({ dir }, async (index) => {
+          const search = createSearch(record.ledger, index)
+          const asked = { from: 0, to: record.ledger.head().size, descending: false, limit: 10 }
+          let answers = 0
+          while (index.size < record.ledger.head().size) {
+            const found = await search({ ...asked, conditions: [grant(1_000)] })
+            expect(found.entries.map(({ index }) => index)).toEqual([3_000, 3_001, 3_002])
+            answers++
+          }
+          expect(answers).toBeGreaterThan(1)
+        })
+      } finally {
+        counting = false
+      }
       expect(turns).toBeGreaterThan(256)
     }))
 
@@ -250,27 +253,44 @@ describe('while an index is being made', () => {
 
 test('a search reads so much and no more: it ends early and says where to go on', async () => {
   await indexed(record)
-  let read = 0
-  const ledger: TestRecord['ledger'] = {
-    ...record.ledger,
-    tile: (id) => {
-      if (id.level === 'entries') read++
-      return record.ledger.tile(id)
-    },
-  }
-  const search = createSearch(ledger, record.index)
-  const size = ledger.head().size
+  const size = record.ledger.head().size
   // Both are in every bundle, and never in one entry.
   const conditions: Condition[] = [
     { name: 'workload', anyOf: ['odd'] },
     { name: 'owner', anyOf: ['blue'] },
   ]
-  const up = await search({ conditions, from: 0, to: size, descending: false, limit: 10 })
-  expect([up, read]).toEqual([{ entries: [], next: 65_535 }, 256])
-  const rest = await search({ conditions, from: 65_536, to: size, descending: false, limit: 10 })
-  expect([rest, read]).toEqual([{ entries: [], next: null }, 259])
-  const down = await search({ conditions, from: 0, to: size, descending: true, limit: 10 })
-  expect([down, read]).toEqual([{ entries: [], next: 768 }, 259 + 256])
+  /** What a search that has nothing at hand finds, and how many bundles it reads. */
+  async function searched(from: number, descending: boolean): Promise<unknown> {
+    let read = 0
+    const tile: TestRecord['ledger']['tile'] = (id) => {
+      if (id.level === 'entries') read++
+      return record.ledger.tile(id)
+    }
+    const search = createSearch({ ...record.ledger, tile }, record.index)
+    return [await search({ conditions, from, to: size, descending, limit: 10 }), read]
+  }
+  expect(await searched(0, false)).toEqual([{ entries: [], next: 65_535 }, 256])
+  expect(await searched(65_536, false)).toEqual([{ entries: [], next: null }, 3])
+  expect(await searched(0, true)).toEqual([{ entries: [], next: 768 }, 256])
+})
+
+test('bundles that were read are at hand for the next search, up to a bound', async () => {
+  await indexed(record)
+  const reads: number[] = []
+  const tile: TestRecord['ledger']['tile'] = (id) => {
+    if (id.level === 'entries') reads.push(id.n)
+    return record.ledger.tile(id)
+  }
+  const search = createSearch({ ...record.ledger, tile }, record.index)
+  const look = (from: number, to: number) => search({ conditions: [], from, to, descending: false, limit: 1_000 })
+  await look(0, 512)
+  await look(0, 512)
+  expect(reads).toEqual([0, 1])
+  for (let n = 0; n < 250; n += 2) await look(n * 256, n * 256 + 512)
+  await look(0, 512)
+  expect(reads.slice(-2)).toEqual([0, 1])
+  await look(249 * 256, 250 * 256)
+  expect(reads.filter((n) => n === 249)).toHaveLength(1)
 })
 
 async function flip(path: string, at: number): Promise<void> {

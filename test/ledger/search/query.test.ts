@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { entryFilterSchema } from '../../../src/contract/ledger.ts'
+import type { EntryFilter } from '../../../src/contract/ledger.ts'
 import type { EntryBody } from '../../../src/ledger/entry.ts'
 import type { StoredEntry } from '../../../src/ledger/ledger.ts'
 import { createQueries, firstNotBefore } from '../../../src/ledger/search/query.ts'
@@ -11,7 +11,7 @@ import { grantOf, intentEntry, issuedEntry, numberedEntry } from '../../support/
 import { collect } from '../../support/ledger.ts'
 import { appendAll, indexed, type TestRecord, withRecord } from '../../support/record.ts'
 
-const filter = (query: object = {}) => entryFilterSchema.parse(query)
+const filter = (query: Partial<EntryFilter> = {}): EntryFilter => ({ order: 'asc', limit: 100, ...query })
 /** An index that has not got to anything yet. */
 const noIndex = { mayHold: async () => new Uint8Array(256).fill(1) }
 
@@ -108,7 +108,7 @@ describe('a query', () => {
     withRecord(async ({ ledger, search }) => {
       await appendAll(ledger, [0, 1, 2, 3, 4].map(numberedEntry))
       const query = createQueries(ledger, search)
-      const page = async (asked: object) => {
+      const page = async (asked: Partial<EntryFilter>) => {
         const answer = await query(filter(asked), undefined)
         if (!answer.ok) throw new Error(answer.refusal.code)
         return [answer.value.entries.map(({ index }) => index), answer.value.next]
@@ -138,7 +138,7 @@ describe('a query', () => {
           if (n % 3 === 2) now += 10
         }
         const query = createQueries(ledger, search)
-        const indexes = async (asked: object) => {
+        const indexes = async (asked: Partial<EntryFilter>) => {
           const answer = await query(filter(asked), undefined)
           return answer.ok && answer.value.entries.map(({ index }) => index)
         }
@@ -167,7 +167,7 @@ describe('a query', () => {
       await appendAll(record.ledger, mixed(600))
       await appendAll(record.ledger, [numberedEntry(1)])
       const query = createQueries(record.ledger, record.search)
-      const owners = async (asked: object, teams: readonly string[]) => {
+      const owners = async (asked: Partial<EntryFilter>, teams: readonly string[]) => {
         const answer = await query(filter({ limit: 1000, ...asked }), teams)
         return answer.ok && new Set(answer.value.entries.map(({ entry }) => entry.owner))
       }
