@@ -219,6 +219,3 @@ type WithoutStamp<E> = E extends Entry ? Omit<E, 'v' | 'time'> : never
 export type EntryBody = WithoutStamp<Entry>
 export type Actor = z.infer<typeof actor>
 export type EndReason = z.infer<typeof endReason>
-
-/** Greatest size of an entry's canonical bytes: C2SP tlog-tiles prefixes entries with 16 bits. */
-export const maxEntryBytes = 65_535

@@ -114,5 +114,8 @@ export function cutTile(bytes: Buffer, { level, width: has }: TileId, width: num
   return bytes.subarray(0, end)
 }
 
+/** Greatest size of an entry: its length is written in 16 bits. */
+export const maxEntryBytes = 65_535
+
 /** Most bytes of an entry bundle. */
-export const maxBundleBytes: number = tileWidth * (2 + 65_535)
+export const maxBundleBytes: number = tileWidth * (2 + maxEntryBytes)

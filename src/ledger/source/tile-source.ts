@@ -1,4 +1,6 @@
-import { hashBytes, maxBundleBytes, type TileId, tileWidth } from '../log/tile.ts'
+import { parseCheckpoint } from '../log/checkpoint.ts'
+import { splitNote } from '../log/note.ts'
+import { BundleError, hashBytes, maxBundleBytes, parseBundle, type TileId, tileWidth } from '../log/tile.ts'
 
 /** The file of a tile, or of a wider one in the same place. */
 export interface FoundTile {
@@ -45,3 +47,22 @@ export const maxCheckpointBytes: number = 512 * 1024
 /** Greatest size of the file of a tile. */
 export const maxTileBytes = ({ level }: TileId): number =>
   level === 'entries' ? maxBundleBytes : tileWidth * hashBytes
+
+/** The entries of a bundle, or none when it is damaged or half written. */
+export function wholeEntries({ bytes, width }: FoundTile): readonly Buffer[] {
+  try {
+    return parseBundle(bytes, width)
+  } catch (error) {
+    if (error instanceof BundleError) return []
+    throw error
+  }
+}
+
+/** Entries that a checkpoint claims to cover, 0 when it is none. Nobody has verified it: it is a hint where to look. */
+export function claimedSize(note: Buffer | undefined): number {
+  try {
+    return note === undefined ? 0 : parseCheckpoint(splitNote(note).text).size
+  } catch {
+    return 0
+  }
+}

@@ -1,10 +1,15 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import { Agent, type Dispatcher, request } from 'undici'
-import { parseCheckpoint } from '../log/checkpoint.ts'
-import { splitNote } from '../log/note.ts'
 import { type TileId, tilePath, tileWidth, widthAt } from '../log/tile.ts'
-import { type FoundTile, maxCheckpointBytes, maxTileBytes, SourceError, type TileSource } from './tile-source.ts'
+import {
+  claimedSize,
+  type FoundTile,
+  maxCheckpointBytes,
+  maxTileBytes,
+  SourceError,
+  type TileSource,
+} from './tile-source.ts'
 
 /** Longest one answer may take, from the request to the last byte. */
 const answerMs = 60_000
@@ -84,8 +89,7 @@ export function createUrlSource({ url, token, signal, retryMs = 500 }: UrlSource
 
   /** A narrower tile than the server keeps by now; its checkpoint tells how wide the one is that it keeps. */
   async function wider(id: TileId): Promise<FoundTile | undefined> {
-    const note = await get('checkpoint', maxCheckpointBytes)
-    const width = note === undefined ? 0 : widthAt(sizeIn(note), id.level, id.n)
+    const width = widthAt(claimedSize(await get('checkpoint', maxCheckpointBytes)), id.level, id.n)
     return width > id.width && width < tileWidth ? find({ ...id, width }) : undefined
   }
 
@@ -163,15 +167,6 @@ class PassingFault extends Error {
   constructor(message: string, cause?: unknown) {
     super(message, { cause })
     this.name = 'PassingFault'
-  }
-}
-
-/** Size in a checkpoint that nobody has verified: a hint where to look. */
-function sizeIn(note: Buffer): number {
-  try {
-    return parseCheckpoint(splitNote(note).text).size
-  } catch {
-    return 0
   }
 }
 

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
-import { maxEntryBytes } from '../entry.ts'
+import { maxEntryBytes } from '../log/tile.ts'
 
 /**
  * One record of a segment: a 16-byte frame and the canonical JSON of the entry.

@@ -1,5 +1,5 @@
 import { leafPrefix, sha256Text } from '../log/merkle.ts'
-import { BundleError, bundleSpans, hashBytes, type TileId, tilePath, tileWidth } from '../log/tile.ts'
+import { BundleError, bundleSpans, hashBytes, maxEntryBytes, type TileId, tilePath, tileWidth } from '../log/tile.ts'
 import type { FoundTile, TileSource } from '../source/tile-source.ts'
 import type { EntryBatch } from './entry-check.ts'
 import type { Problem } from './problem.ts'
@@ -35,7 +35,7 @@ export async function findBundle(
 export function entriesIn({ n, width }: BundleId, found: FoundTile, problems: Problems): EntryBatch | undefined {
   const { path, bytes } = found
   try {
-    const spans = bundleSpans(bytes, found.width).slice(0, 2 * width)
+    const spans = bundleSpans(bytes, found.width).subarray(0, 2 * width)
     return { first: n * tileWidth, path, bytes, spans, base: 0 }
   } catch (error) {
     if (!(error instanceof BundleError)) throw error
@@ -67,16 +67,18 @@ interface Problems {
   push(problem: Problem): unknown
 }
 
-/**
- * Leaf hashes of the entries of a bundle, without a copy of each: the byte before an entry, the second one of its length, is overwritten
- * with the prefix that RFC 6962 hashes with it.
- */
+// Each entry is put behind the prefix to be hashed. Views of that place are kept, one for each length that occurs: making one for every
+// entry would take as long as hashing it.
+const leaf = Buffer.alloc(1 + maxEntryBytes, leafPrefix)
+const leafViews: Buffer[] = []
+
+/** RFC 6962 leaf hashes of the entries of a bundle, one after another. */
 export function hashLeaves({ bytes, spans }: EntryBatch): Uint8Array {
   const hashes = Buffer.alloc((spans.length / 2) * hashBytes)
   for (let i = 0; i < spans.length; i += 2) {
-    const prefix = (spans[i] ?? 0) - 1
-    bytes[prefix] = leafPrefix
-    hashes.write(sha256Text(bytes.subarray(prefix, spans[i + 1])), (i / 2) * hashBytes, 'binary')
+    const length = bytes.copy(leaf, 1, spans[i], spans[i + 1])
+    leafViews[length] ??= leaf.subarray(0, 1 + length)
+    hashes.write(sha256Text(leafViews[length]), (i / 2) * hashBytes, 'binary')
   }
   return hashes
 }

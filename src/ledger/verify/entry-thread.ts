@@ -24,7 +24,7 @@ export type EntryRequest =
   | (Omit<EntryBatch, 'bytes'> & { readonly shared: SharedArrayBuffer; readonly length: number })
 
 /** Memory for the bytes of an ordinary bundle. */
-const slotBytes = 512 * 1024
+const slotBytes = 256 * 1024
 
 /**
  * Checks entries of writ in another thread. Parsing takes about as long as reading and hashing, which is left to this one, so that two
@@ -92,10 +92,7 @@ function threadOptions(): WorkerOptions {
   const cache = getCompileCacheDir()
   return {
     // Almost everything dies young here, and a small nursery keeps the whole process small.
-    resourceLimits: {
-      maxYoungGenerationSizeMb: Number(process.env.YG ?? 4),
-      maxOldGenerationSizeMb: Number(process.env.OG ?? 512),
-    },
+    resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 1024 },
     // All they need of the environment is where compiled code is kept.
     env: cache === undefined ? {} : { NODE_COMPILE_CACHE: dirname(cache) },
   }

@@ -1,4 +1,5 @@
 import type { Fact } from './fact.ts'
+import { createLiveGrants } from './live-grants.ts'
 import type { LiveGrant, MeaningState } from './verify-state-schema.ts'
 
 /** Follows what the entries say and notices when one cannot follow those before it. */
@@ -36,7 +37,7 @@ const roundingMs = 1_000
  * before it was relied on. Memory grows with live grants and distinct policy sets, up to a bound, and not with entries.
  */
 export function createMeaning(from?: MeaningState): Meaning {
-  const grants = new Map<string, LiveGrant>(from?.grants)
+  const grants = createLiveGrants(from?.grants)
   const policies = new Set<string>(from?.policies)
   let lastMs = from?.lastMs ?? Number.MIN_SAFE_INTEGER
   let skipped = from?.skipped ?? false
@@ -98,7 +99,7 @@ export function createMeaning(from?: MeaningState): Meaning {
       return [...story, timeStory(fact), policyStory(fact)].filter((wrong) => wrong !== undefined)
     },
     skip,
-    state: () => ({ lastMs, skipped, policies: [...policies], grants: [...grants] }),
+    state: () => ({ lastMs, skipped, policies: [...policies], grants: grants.all() }),
   }
 }
 

@@ -40,7 +40,7 @@ export interface CheckedRecord {
 /** A log with more problems than this is not looked at any further. */
 const mostProblems = 10_000
 /** Bundles whose entries are being checked while further ones are read. */
-const mostAhead = 4
+const mostAhead = 2
 
 /**
  * Checks everything that a checkpoint covers, bundle by bundle in the order of entries: each bundle with its tile, every tile above, what
@@ -86,7 +86,6 @@ export async function checkRecord(check: RecordCheck): Promise<CheckedRecord> {
     if (found.entries === undefined && !absent.add([first, first + id.width])) {
       return stop(`more than ${mostRanges} ranges of bundles are missing`)
     }
-    // Last, because it uses up the bytes.
     if (!(await tree.add(id, { leaves: batch && hashLeaves(batch), tile }))) {
       return stop(`there is neither ${pathOf(id)} nor a hash of it`)
     }

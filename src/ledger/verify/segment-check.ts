@@ -1,5 +1,5 @@
-import { BundleError, parseBundle, tilePath, tileWidth, widthAt } from '../log/tile.ts'
-import type { TileSource } from '../source/tile-source.ts'
+import { tilePath, tileWidth, widthAt } from '../log/tile.ts'
+import { type TileSource, wholeEntries } from '../source/tile-source.ts'
 import { nodeDisk } from '../store/disk.ts'
 import type { EntryCheck } from './entry-check.ts'
 import type { Findings } from './problem.ts'
@@ -111,17 +111,8 @@ function bundleReader({ log }: SegmentCheck): (index: number, size: number) => P
     if (n !== at) {
       at = n
       const found = await log.tile({ level: 'entries', n, width: widthAt(size, 'entries', n) })
-      entries = found === undefined ? [] : parsed(found.bytes, found.width)
+      entries = found === undefined ? [] : wholeEntries(found)
     }
     return entries[index % tileWidth]
-  }
-}
-
-function parsed(bytes: Buffer, width: number): readonly Buffer[] {
-  try {
-    return parseBundle(bytes, width)
-  } catch (error) {
-    if (error instanceof BundleError) return []
-    throw error
   }
 }

@@ -63,7 +63,8 @@ export async function walk(
   return end
 }
 
-async function openListed(disk: Disk, path: string): Promise<DiskFile | undefined> {
+/** The file of a segment that was listed; `undefined` when it is gone by now. */
+export async function openListed(disk: Disk, path: string): Promise<DiskFile | undefined> {
   try {
     return await disk.open(path, 'r')
   } catch (error) {
