@@ -1,4 +1,4 @@
-import { tilePath, tileWidth } from '../log/tile.ts'
+import { tilePath, tileWidth, widthAt } from '../log/tile.ts'
 import type { Problem } from './problem.ts'
 import { partsOf, type Range } from './ranges.ts'
 
@@ -32,14 +32,19 @@ export function explainAbsence(
   return { problems: [...problems, ...archives], skipped: 0 }
 }
 
-const problem = (rule: string, [index]: Range, message: string): Problem => {
-  return { rule, message, index, path: pathOf(index) }
+const problem = (rule: string, range: Range, message: string): Problem => {
+  const [index] = range
+  return { rule, message, index, path: pathOf(index, range) }
 }
 
-const pathOf = (index: number): string =>
-  tilePath({ level: 'entries', n: Math.floor(index / tileWidth), width: tileWidth })
+/** The bundle that an entry of the range stands in; only the last one of a log ends before it is full. */
+function pathOf(index: number, [, to]: Range): string {
+  const n = Math.floor(index / tileWidth)
+  return tilePath({ level: 'entries', n, width: widthAt(to, 'entries', n) })
+}
 
-function namesOf([from, to]: Range): string {
-  const [first, last] = [pathOf(from), pathOf(to - 1)]
+function namesOf(range: Range): string {
+  const [from, to] = range
+  const [first, last] = [pathOf(from, range), pathOf(to - 1, range)]
   return first === last ? `${first} is` : `${first} to ${last} are`
 }

@@ -25,9 +25,10 @@ export interface TreeLevels {
 }
 
 export function createTreeLevels(from: readonly Buffer[] = []): TreeLevels {
-  const levels: { bytes: Buffer; count: number }[] = []
+  // All from the start: a full tile goes straight to the level above it, and a level that was left out would be a hole.
+  const levels = Array.from({ length: mostLevels }, emptyLevel)
   const at = (level: number) => {
-    const known = levels[level] ?? { bytes: Buffer.alloc(tileWidth * hashBytes), count: 0 }
+    const known = levels[level] ?? emptyLevel()
     levels[level] = known
     return known
   }
@@ -64,6 +65,11 @@ export function createTreeLevels(from: readonly Buffer[] = []): TreeLevels {
     state: () => levels.map((_, level) => partial(level)),
   }
 }
+
+/** A tree of 2^53 entries needs seven. */
+export const mostLevels = 8
+
+const emptyLevel = () => ({ bytes: Buffer.alloc(tileWidth * hashBytes), count: 0 })
 
 /** Roots of the perfect subtrees over hashes of one level, the largest first. */
 function peaksOf(hashes: Uint8Array): readonly Uint8Array[] {

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { hashBytes, tileWidth } from '../log/tile.ts'
 import { mostGrants, mostPolicies } from './meaning.ts'
 import { mostRanges } from './ranges.ts'
+import { mostLevels } from './tree-levels.ts'
 
 /** A live grant. */
 const grantSchema = z.strictObject({
@@ -47,7 +48,7 @@ const progressSchema = z.strictObject({
   /** The hashes of each level since its last full tile. A state is one between full bundles, so there are none of leaves. */
   levels: z
     .array(rowSchema)
-    .max(8)
+    .max(mostLevels)
     .refine(([leaves]) => leaves === undefined || leaves.length === 0)
     .readonly(),
   meaning: meaningSchema,

@@ -28,7 +28,9 @@ async function writeLedger(dir: string, bodies: readonly EntryBody[], segmentByt
 
 const verdict = ({ ok, problems }: VerifyReport) => ({ ok, problems: problems.map(({ rule, index }) => [rule, index]) })
 const stamped = (body: object, time = '2026-11-22T12:00:00.000Z'): string => canonicalJson({ ...body, v: 1, time })
-const story = [loadedEntry, intentEntry(1), issuedEntry(1), renewedEntry(1), endedEntry(1)]
+/** As late as the purpose allows, fifteen minutes after issuance. */
+const renewal: EntryBody = { ...renewedEntry(1), expires: '2026-11-22T12:15:00.000Z' } as EntryBody
+const story = [loadedEntry, intentEntry(1), issuedEntry(1), renewal, endedEntry(1)]
 
 describe('verifying a ledger', () => {
   it('passes one that is whole, over several segments, and says what the checkpoint covers', () =>
@@ -65,7 +67,7 @@ describe('verifying a ledger', () => {
         expect(report.problems[0], `byte ${offset}`).toMatchObject({
           rule: 'segment',
           index,
-          segment: '00000000000000000000.log',
+          path: 'segments/00000000000000000000.log',
           offset: offset < segmentHeaderBytes ? 0 : starts[index],
         })
       }
@@ -90,22 +92,23 @@ describe('verifying a ledger', () => {
     withFolder(async (dir) => {
       await writeLedger(dir, [numberedEntry(1), numberedEntry(2)])
       const payloads = [stamped(numberedEntry(1)), stamped(numberedEntry(2))]
-      const failing = async (rule: string): Promise<void> => {
-        const report = await verifyLedger({ dir, vkey })
-        expect(verdict(report)).toEqual({ ok: false, problems: [[rule, undefined]] })
+      const failing = async (...problems: [string, number?][]): Promise<void> => {
+        const expected = problems.map(([rule, index]) => [rule, index])
+        expect(verdict(await verifyLedger({ dir, vkey }))).toEqual({ ok: false, problems: expected })
       }
       await writeRawLedger(dir, payloads, { key: signingKeyOf(origin, Buffer.alloc(32, 9)) })
-      await failing('checkpoint')
+      await failing(['checkpoint'])
       await writeRawLedger(dir, payloads, { checkpoint: { size: 3 } })
-      await failing('root')
+      // What it claims to be over is looked for: in tiles, and in the segment.
+      await failing(['tile'], ['stopped'], ['bundle', 0], ['segment', 2])
       await writeRawLedger(dir, payloads, { checkpoint: { size: 1 } })
-      await failing('root')
+      await failing(['root'])
       await writeRawLedger(dir, payloads, { checkpoint: { root: Buffer.alloc(32) } })
-      await failing('root')
+      await failing(['root'])
       await writeRawLedger(dir, [], { checkpoint: { root: Buffer.alloc(32) } })
-      await failing('root')
+      await failing(['root'])
       await unlink(join(dir, 'checkpoint'))
-      await failing('checkpoint')
+      await failing(['checkpoint'])
     }))
 
   it('passes what a crash left after the checkpoint, and reports it', () =>
@@ -193,7 +196,7 @@ describe('verifying what the entries say', () => {
     ['has no time', 'schema', stamped(numberedEntry(1), 'yesterday')],
   ])('fails when an entry %s, and names it', async (_, rule, payload) => {
     const report = await problemsOf([stamped(numberedEntry(0)), payload, stamped(numberedEntry(2))])
-    expect(report.problems[0]).toMatchObject({ rule, index: 1, segment: '00000000000000000000.log' })
+    expect(report.problems[0]).toMatchObject({ rule, index: 1, path: 'tile/entries/000.p/3' })
     expect(report).toMatchObject({ ok: false, entries: 3 })
   })
 
@@ -258,7 +261,7 @@ describe('verifying what the entries say', () => {
   })
 
   it('counts every problem and lists the first hundred', async () => {
-    const report = await problemsOf(Array.from({ length: 150 }, () => '{}'))
+    const report = await problemsOf([stamped(numberedEntry(1)), ...Array.from({ length: 150 }, () => '{}')])
     expect(report).toMatchObject({ ok: false, problemCount: 150 })
     expect(report.problems).toHaveLength(100)
   })
