@@ -61,7 +61,7 @@ export const renewedEntry = (n: number): EntryBody => ({
   kind: 'grant.renewed',
   actor: { type: 'broker', reason: 'renew' },
   grant: grantOf(n),
-  expires: '2026-11-22T12:30:00.000Z',
+  expires: '2026-11-22T12:15:00.000Z',
   ceilings: [],
 })
 

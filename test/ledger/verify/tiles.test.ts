@@ -2,7 +2,7 @@ import { copyFile, readFile, rename, truncate, unlink, writeFile } from 'node:fs
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { signCheckpoint } from '../../../src/ledger/log/checkpoint.ts'
-import { SourceError } from '../../../src/ledger/verify/tile-source.ts'
+import { SourceError } from '../../../src/ledger/source/tile-source.ts'
 import { numberedEntry, stampedEntry } from '../../support/entries.ts'
 import { origin, testKey, withFolder } from '../../support/ledger.ts'
 import { edit, filesIn, flipped, putHash, smallEntries, verifyDir, withCopy } from '../../support/log-folder.ts'
