@@ -68,6 +68,30 @@ const exists = (path: string): Promise<boolean> =>
   )
 
 describe('writ ledger redact', () => {
+  it('writes a copy that verifies against its manifest, story and all, until a byte of it is changed', () =>
+    withWorld(async ({ log, copy, redact }) => {
+      const original = await openTestLedger(log)
+      const { root } = original.head()
+      await original.close()
+      expect((await redact()).status).toBe(0)
+      const verify = async (...more: string[]) => {
+        const { status, out } = await writ(['ledger', 'verify', copy, '--vkey', vkey, '--json', ...more])
+        return { status, report: JSON.parse(out) }
+      }
+      expect(await verify()).toMatchObject({
+        status: 0,
+        report: { ok: true, entries: 600, skipped: 0, redactedFrom: root, form: 'writ' },
+      })
+      const since = await verify('--since', join(log, 'checkpoint'))
+      expect(since).toMatchObject({ status: 6, report: { problems: [{ rule: 'since' }] } })
+      const bundle = join(copy, 'tile/entries/001')
+      const bytes = await readFile(bundle)
+      await writeFile(bundle, bytes.fill((bytes[300] ?? 0) ^ 1, 300, 301))
+      expect(await verify()).toMatchObject({ status: 6, report: { ok: false } })
+      await rename(join(copy, 'manifest'), join(copy, 'checkpoint'))
+      expect(await verify()).toMatchObject({ status: 6, report: { ok: false } })
+    }))
+
   it('writes a log of its own under a signed manifest, entry for entry, in which no name stands', () =>
     withWorld(async ({ log, copy, redact }) => {
       const said = await redact('--json')
