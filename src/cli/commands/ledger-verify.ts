@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { messageOf } from '../../base/errors.ts'
 import { NoteError } from '../../ledger/log/note.ts'
-import { type Problem, type VerifyReport, verifyLedger } from '../../ledger/verify/check.ts'
+import { type Problem, type VerifyOptions, type VerifyReport, verifyLedger } from '../../ledger/verify/check.ts'
 import { StateError } from '../../ledger/verify/verify-state.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { logPlace, logToken, logTokenHelp, requireFolder } from '../log-place.ts'
@@ -27,6 +27,8 @@ tlog-tiles log, such as https://writ.example.com/log.
   --vkey K         a verifier key (name+id+base64), kept by whoever verifies and not taken from the log; may be repeated. A key that
                    these have passed the log on to (config.key_rotated) is trusted from that entry on
   --since FILE     a checkpoint saved earlier: proves that nothing it covered was changed or removed since
+  --witness K      verifier key of a witness that must have cosigned the checkpoint; may be repeated
+  --quorum N       how many of the witnesses must have (default: all of them)
   --resume FILE    keeps in FILE how far it is, and goes on from there when it is interrupted and started again
   --archive DIR    a folder with entry bundles that the log has moved away; may be repeated
   --skip-archived  of entries that were moved away, the hashes are enough; says how many were not read
@@ -54,6 +56,8 @@ async function run(args: readonly string[], io: Io): Promise<number> {
       resume: { type: 'string' },
       archive: { type: 'string', multiple: true },
       'skip-archived': { type: 'boolean' },
+      witness: { type: 'string', multiple: true },
+      quorum: { type: 'string' },
       'token-file': { type: 'string' },
       entries: { type: 'string' },
       json: { type: 'boolean' },
@@ -64,6 +68,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   const { vkey, entries: form = 'writ', archive: archives = [], resume } = values
   if (vkey === undefined) throw new UsageError('--vkey is needed: without a key from elsewhere nothing is proved')
   if (form !== 'writ' && form !== 'any') throw new UsageError('--entries is writ or any')
+  const witnesses = witnessesOf(values.witness, values.quorum)
   const place = await logPlace(at)
   for (const folder of archives) await requireFolder(folder)
   const since = values.since === undefined ? undefined : await readSaved(values.since)
@@ -81,6 +86,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
       form,
       archives,
       token: logToken(values['token-file'], io),
+      ...(witnesses && { witnesses }),
       skipArchived: values['skip-archived'] === true,
       signal: interrupted.signal,
       onProgress: ({ entries, total }) => bar.show(entries, total),
@@ -99,9 +105,20 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   }
 }
 
+/** @throws UsageError */
+function witnessesOf(vkeys: readonly string[] | undefined, quorum: string | undefined): VerifyOptions['witnesses'] {
+  if (vkeys === undefined && quorum === undefined) return undefined
+  if (vkeys === undefined) throw new UsageError('--quorum goes with --witness')
+  const wanted = quorum === undefined ? vkeys.length : Number(quorum)
+  if (!/^[1-9]\d*$/.test(quorum ?? '1') || wanted > vkeys.length) {
+    throw new UsageError(`--quorum is a number from 1 to ${vkeys.length}, that of the witnesses`)
+  }
+  return { vkeys, quorum: wanted }
+}
+
 /** What the caller is told when there is no report. */
 function explained(error: unknown, at: string, resume: string | undefined, interrupted: boolean): Error {
-  if (error instanceof NoteError) return new UsageError(`--vkey: ${error.message}`)
+  if (error instanceof NoteError) return new UsageError(`--vkey or --witness: ${error.message}`)
   if (error instanceof StateError) return new UsageError(`--resume ${resume}: ${error.message}`)
   const again =
     resume === undefined ? 'next time, with --resume FILE it can be continued' : 'the same command continues it'
@@ -118,7 +135,20 @@ async function readSaved(file: string): Promise<string> {
 }
 
 function print(report: VerifyReport, at: string, io: Io): void {
-  const { ok, origin, form, entries, skipped, signed, redactedFrom, since, vkeys, unsigned, unfinishedBytes } = report
+  const {
+    ok,
+    origin,
+    form,
+    entries,
+    skipped,
+    signed,
+    redactedFrom,
+    cosigned,
+    since,
+    vkeys,
+    unsigned,
+    unfinishedBytes,
+  } = report
   const { problems, problemCount } = report
   const lines = [`ledger      ${origin} in ${at}`]
   lines.push(
@@ -129,6 +159,7 @@ function print(report: VerifyReport, at: string, io: Io): void {
   if (redactedFrom !== undefined)
     lines.push(`redacted    a copy without names of the log whose root is ${redactedFrom}`)
   if (since !== undefined) lines.push(`since       over ${since.size} entries, root ${since.root}`)
+  for (const { name, time } of cosigned ?? []) lines.push(`witness     ${name}, ${time}`)
   for (const vkey of vkeys.length > 1 ? vkeys : []) lines.push(`key         ${vkey}`)
   if (unsigned > 0) lines.push(`unsigned    ${unsigned} entries after the checkpoint: durable, not signed for yet`)
   if (unfinishedBytes > 0) lines.push(`unfinished  ${unfinishedBytes} bytes at the end are no whole entry`)

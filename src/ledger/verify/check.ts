@@ -1,6 +1,8 @@
 import { rm } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { systemClock } from '../../base/clock.ts'
+import { cosignaturesOf, parseWitnessVkeys } from '../log/cosignature.ts'
+import { NoteError } from '../log/note.ts'
 import { ProofError } from '../log/proof.ts'
 import { tileWidth } from '../log/tile.ts'
 import { type LogPlace, openSource, type SourceOptions } from '../source/open.ts'
@@ -36,6 +38,8 @@ export interface VerifyReport {
   readonly signed?: { readonly size: number; readonly root: string }
   /** Where the log is a redacted copy: the root over the entries of the log itself, as its manifest states it. */
   readonly redactedFrom?: string
+  /** Witnesses that cosigned the checkpoint, of those that were named, and when. */
+  readonly cosigned?: readonly { readonly name: string; readonly time: string }[]
   /** Keys trusted at the end: those that were given, and those that they have passed the log on to. */
   readonly vkeys: readonly string[]
   /** Entries after those the checkpoint covers: durable, but not signed for yet. */
@@ -57,6 +61,8 @@ export type VerifyOptions = LogPlace & {
   readonly vkey: string | readonly string[]
   /** A checkpoint saved earlier, as text. */
   readonly since?: string
+  /** Verifier keys of witnesses, and how many of them must have cosigned the checkpoint. */
+  readonly witnesses?: { readonly vkeys: readonly string[]; readonly quorum: number }
   /** What the entries are; `writ` unless given. */
   readonly form?: EntryForm
   /** Folders with entry bundles that the log has not. */
@@ -89,6 +95,7 @@ export interface Progress {
 export async function verifyLedger(options: VerifyOptions): Promise<VerifyReport> {
   const { form = 'writ', stateFile } = options
   const trust = createTrust([options.vkey].flat())
+  parseWitnessVkeys(options.witnesses?.vkeys ?? [])
   const target: VerifyTarget = { place: placeOf(options), vkeys: trust.vkeys, form }
   const from = stateFile === undefined ? undefined : await resume(stateFile, target, trust)
   const { signal, token } = options
@@ -108,6 +115,7 @@ export async function verifyLedger(options: VerifyOptions): Promise<VerifyReport
     const unsigned = 'dir' in options ? await checkTail(run, options.dir, head) : { entries: 0, unfinishedBytes: 0 }
     if (head !== undefined && since !== undefined) await compareHeads(run, since, head)
     confirmHead('checkpoint', head, trust, findings)
+    const cosigned = head && witnessed(head, options.witnesses, findings)
     confirmHead('since', since, trust, findings)
     if (stateFile !== undefined) await rm(stateFile, { force: true })
     return {
@@ -118,6 +126,7 @@ export async function verifyLedger(options: VerifyOptions): Promise<VerifyReport
       skipped,
       ...(head && { signed: shown(head) }),
       ...(head?.sourceRoot && { redactedFrom: Buffer.from(head.sourceRoot).toString('hex') }),
+      ...(cosigned && { cosigned }),
       vkeys: trust.vkeys,
       unsigned: unsigned.entries,
       unfinishedBytes: unsigned.unfinishedBytes,
@@ -237,6 +246,28 @@ async function compareHeads({ log, findings }: Run, since: Head, head: Head): Pr
     if (!(error instanceof ProofError)) throw error
     const message = `the log does not extend the saved checkpoint: ${error.message}`
     findings.add({ rule: 'since', message })
+  }
+}
+
+/** Requires the cosignatures of as many of the witnesses as were asked for. */
+function witnessed(
+  { note }: Head,
+  witnesses: VerifyOptions['witnesses'],
+  findings: Findings,
+): VerifyReport['cosigned'] {
+  if (witnesses === undefined) return undefined
+  const { vkeys, quorum } = witnesses
+  try {
+    const found = cosignaturesOf(note, parseWitnessVkeys(vkeys))
+    if (found.length < quorum) {
+      const message = `${found.length} of the ${vkeys.length} witnesses cosigned the checkpoint, and ${quorum} must`
+      findings.add({ rule: 'witness', message })
+    }
+    return found.map(({ name, timeMs }) => ({ name, time: new Date(timeMs).toISOString() }))
+  } catch (error) {
+    if (!(error instanceof NoteError)) throw error
+    findings.add({ rule: 'witness', message: `the cosignatures of the checkpoint do not hold: ${error.message}` })
+    return []
   }
 }
 

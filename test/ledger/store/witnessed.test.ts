@@ -1,16 +1,17 @@
 import { cp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { systemClock } from '../../src/base/clock.ts'
-import { openCheckpoint } from '../../src/ledger/log/checkpoint.ts'
-import { cosignaturesOf, parseWitnessVkeys } from '../../src/ledger/log/cosignature.ts'
-import { parseVkey } from '../../src/ledger/log/note.ts'
-import type { FileLedger, FileLedgerOptions } from '../../src/ledger/store/file.ts'
-import type { RunningWitness } from '../../src/witness/start.ts'
-import { eventually } from '../support/child.ts'
-import { numberedEntry } from '../support/entries.ts'
-import { openTestLedger, testKey, withFolder } from '../support/ledger.ts'
-import { startTestWitness, witnessKey } from '../support/witness.ts'
+import { systemClock } from '../../../src/base/clock.ts'
+import { openCheckpoint } from '../../../src/ledger/log/checkpoint.ts'
+import { cosignaturesOf, parseWitnessSkey, parseWitnessVkeys } from '../../../src/ledger/log/cosignature.ts'
+import { NoteError, parseVkey } from '../../../src/ledger/log/note.ts'
+import type { FileLedger, FileLedgerOptions } from '../../../src/ledger/store/file.ts'
+import { verifyLedger } from '../../../src/ledger/verify/check.ts'
+import type { RunningWitness } from '../../../src/witness/start.ts'
+import { eventually } from '../../support/child.ts'
+import { numberedEntry } from '../../support/entries.ts'
+import { openTestLedger, testKey, withFolder } from '../../support/ledger.ts'
+import { startTestWitness, witnessKey, witnessSkey } from '../../support/witness.ts'
 
 const witnessKeys = parseWitnessVkeys([witnessKey.vkey])
 
@@ -68,6 +69,26 @@ describe('a ledger with witnesses', () => {
       await ledger.close()
     }),
   )
+
+  it('verifies with the cosignatures that its verifier asks for, and not without', () =>
+    withWitness(async ({ dir, open }) => {
+      const ledger = await open(1)
+      await append(ledger, 3)
+      await signedAll(ledger)
+      await ledger.close()
+      const verify = (vkeys: readonly string[], quorum: number) =>
+        verifyLedger({ dir, vkey: testKey.vkey, witnesses: { vkeys, quorum } })
+      expect(await verify([witnessKey.vkey], 1)).toMatchObject({ ok: true, cosigned: [{ name: 'witness.test' }] })
+      const other = parseWitnessSkey(witnessSkey('other.test', 9)).vkey
+      expect(await verify([witnessKey.vkey, other], 1)).toMatchObject({ ok: true })
+      for (const [vkeys, quorum] of [
+        [[witnessKey.vkey, other], 2],
+        [[other], 1],
+      ] as const) {
+        expect(await verify(vkeys, quorum)).toMatchObject({ ok: false, problems: [{ rule: 'witness' }] })
+      }
+      await expect(verify([testKey.vkey], 1)).rejects.toThrow(NoteError)
+    }))
 
   it('goes on appending while too few witnesses answer, publishes nothing meanwhile, and catches up', () =>
     withWitness(async (setting) => {
