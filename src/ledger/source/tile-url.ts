@@ -134,14 +134,16 @@ async function read(
     if (statusCode === 429 || statusCode >= 500) throw new PassingFault(`${at.host} answered ${statusCode}`)
     if (statusCode !== 200) throw new SourceError(`${at.host} answered ${statusCode}`)
     const encoding = headers['content-encoding'] ?? 'identity'
-    // Hashes do not compress: packed, they are a little longer than they are.
-    if (encoding === 'gzip') return decompress(await bounded(body, at, maxBytes + 1024), at, maxBytes)
+    if (encoding === 'gzip') return decompress(await bounded(body, at, mostGzipBytes(maxBytes)), at, maxBytes)
     if (encoding !== 'identity') throw new SourceError(`${at.host} sent an encoding that was not asked for`)
     return await bounded(body, at, maxBytes)
   } finally {
     body.destroy()
   }
 }
+
+/** Hashes do not get smaller by compression but larger: by a header, and a little for each block. */
+const mostGzipBytes = (bytes: number): number => bytes + Math.ceil(bytes / 256) + 1024
 
 async function bounded(body: AsyncIterable<Buffer>, at: URL, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = []
