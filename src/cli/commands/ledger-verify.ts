@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import { messageOf } from '../../base/errors.ts'
+import { BrokerFault, messageOf } from '../../base/errors.ts'
 import { NoteError } from '../../ledger/log/note.ts'
+import { SourceError } from '../../ledger/source/tile-source.ts'
 import { type Problem, type VerifyOptions, type VerifyReport, verifyLedger } from '../../ledger/verify/check.ts'
 import { StateError } from '../../ledger/verify/verify-state.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
@@ -116,15 +117,19 @@ function witnessesOf(vkeys: readonly string[] | undefined, quorum: string | unde
   return { vkeys, quorum: wanted }
 }
 
-/** What the caller is told when there is no report. */
-function explained(error: unknown, at: string, resume: string | undefined, interrupted: boolean): Error {
+/** What the caller is told when there is no report. A defect of the verifier is not among it. */
+function explained(error: unknown, at: string, resume: string | undefined, interrupted: boolean): unknown {
   if (error instanceof NoteError) return new UsageError(`--vkey or --witness: ${error.message}`)
   if (error instanceof StateError) return new UsageError(`--resume ${resume}: ${error.message}`)
   const again =
     resume === undefined ? 'next time, with --resume FILE it can be continued' : 'the same command continues it'
-  const message = interrupted ? 'interrupted before the end' : `${at} cannot be read: ${messageOf(error)}`
-  return new CommandError(exit.fault, message, again, { cause: error })
+  if (interrupted) return new CommandError(exit.fault, 'interrupted before the end', again, { cause: error })
+  if (!(error instanceof SourceError || error instanceof BrokerFault || isSystemError(error))) return error
+  return new CommandError(exit.fault, `${at} cannot be read: ${messageOf(error)}`, again, { cause: error })
 }
+
+const isSystemError = (error: unknown): boolean =>
+  error instanceof Error && 'syscall' in error && typeof error.syscall === 'string'
 
 async function readSaved(file: string): Promise<string> {
   try {
