@@ -27,8 +27,26 @@ Prints each promise with its target and what was measured, and writes docs/bench
   --profile DIR    the brokers write CPU profiles there; nothing written
 `
 
-const full = { rounds: 8, sliceMs: 1_500, warmMs: 4_000, starts: 7, refusalRounds: 8, ledgerRuns: 5, ledgerMs: 2_000 }
-const quick = { rounds: 3, sliceMs: 500, warmMs: 1_000, starts: 3, refusalRounds: 3, ledgerRuns: 3, ledgerMs: 1_000 }
+const full = {
+  rounds: 8,
+  sliceMs: 1_500,
+  warmMs: 4_000,
+  warmCalls: 50_000,
+  starts: 7,
+  refusalRounds: 8,
+  ledgerRuns: 5,
+  ledgerMs: 2_000,
+}
+const quick = {
+  rounds: 3,
+  sliceMs: 500,
+  warmMs: 1_000,
+  warmCalls: 5_000,
+  starts: 3,
+  refusalRounds: 3,
+  ledgerRuns: 3,
+  ledgerMs: 1_000,
+}
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -118,8 +136,8 @@ async function measure(
     )
   } else if (wanted('issuance')) {
     say('minting: straight, bare path and writ in turns')
-    const { rounds, sliceMs, warmMs, atOnce } = plan
-    const options = { engines: chosen, atOnce, rounds, sliceMs, warmMs, profileDir: around.profileDir }
+    const { rounds, sliceMs, warmMs, warmCalls, atOnce } = plan
+    const options = { engines: chosen, atOnce, rounds, sliceMs, warmMs, warmCalls, profileDir: around.profileDir }
     measured.issuance = await measureIssuance(around.vault, around.issuer, options, sayCell)
   }
   return measured
