@@ -3,6 +3,7 @@ import { compactDecrypt } from 'jose'
 import { z } from 'zod'
 import { sha256Hex } from '../base/digest.ts'
 import { BrokerFault } from '../base/errors.ts'
+import { publicRandom } from '../base/random.ts'
 import type { LeaseHandle } from '../engines/engine.ts'
 import { canonicalJson } from './canonical.ts'
 import { readPrivateFile } from './keys.ts'
@@ -41,7 +42,7 @@ export function createSealer(key: Uint8Array, older: readonly Uint8Array[] = [])
     // which is no JWE to others is none to us.
     seal(handle) {
       const text = canonicalJson(handle)
-      const nonce = randomBytes(nonceBytes)
+      const nonce = publicRandom(nonceBytes)
       const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(header))
       const parts = [nonce, Buffer.concat([cipher.update(text), cipher.final()]), cipher.getAuthTag()]
       return { hash: sha256Hex(text), sealed: [header, '', ...parts.map(base64url)].join('.') }
@@ -76,5 +77,5 @@ export async function openSealKey(file: string, given?: string): Promise<Uint8Ar
   return Buffer.from(text.trim(), 'hex')
 }
 
-const base64url = (data: string | Buffer): string => Buffer.from(data).toString('base64url')
+const base64url = (data: string | Uint8Array): string => Buffer.from(data).toString('base64url')
 const keyId = (key: Uint8Array): string => sha256Hex(key).slice(0, 16)

@@ -45,6 +45,7 @@ const full = {
   rounds: 8,
   sliceMs: 1_500,
   warmMs: 4_000,
+  warmCalls: 50_000,
   starts: 7,
   refusalRounds: 8,
   ledgerRuns: 5,
@@ -55,6 +56,7 @@ const quick = {
   rounds: 3,
   sliceMs: 500,
   warmMs: 1_000,
+  warmCalls: 5_000,
   starts: 3,
   refusalRounds: 3,
   ledgerRuns: 3,
@@ -166,8 +168,8 @@ async function measure(
     )
   } else if (wanted('issuance')) {
     say('minting: straight, bare path and writ in turns')
-    const { rounds, sliceMs, warmMs, atOnce } = plan
-    const options = { engines: chosen, atOnce, rounds, sliceMs, warmMs, profileDir: around.profileDir }
+    const { rounds, sliceMs, warmMs, warmCalls, atOnce } = plan
+    const options = { engines: chosen, atOnce, rounds, sliceMs, warmMs, warmCalls, profileDir: around.profileDir }
     measured.issuance = await measureIssuance(around.vault, around.issuer, options, sayCell)
   }
   return measured
