@@ -5,6 +5,7 @@ import sshpk from 'sshpk'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { baoAvailable } from '../support/bao.ts'
 import { startWorld, type World } from '../support/broker.ts'
+import { eventually } from '../support/child.ts'
 import { vaultApi } from '../support/vault-api.ts'
 
 for (const vault of ['embedded', 'bao-dev'] as const) {
@@ -20,6 +21,12 @@ for (const vault of ['embedded', 'bao-dev'] as const) {
     const unwrap = async (token: string | undefined) =>
       vaultApi(world.stack.vault.address, token ?? '')('POST', 'sys/wrapping/unwrap')
 
+    /** Vault revokes the token at once and puts its leases in a queue, which takes moments more when it is busy. */
+    async function expectGone(user: Record<string, string> | undefined): Promise<void> {
+      await eventually(async () => (await world.leases('orders-ro')).length === 0 || undefined, 'that no lease is left')
+      if (user !== undefined) expect(await world.login(user)).toMatch(/^28/)
+    }
+
     test('a wrapped secret is unwrapped by its caller once, and dies with its grant', async () => {
       const { status, body } = await world.issue('checkout', { purpose: 'read-orders', delivery: 'wrapped' })
       expect(status).toBe(201)
@@ -33,8 +40,7 @@ for (const vault of ['embedded', 'bao-dev'] as const) {
 
       const ended = await world.api('POST', `/v1/grants/${body.grant}/revoke`, { as: 'checkout' })
       expect(ended.body.outcome).toBe('revoked')
-      expect(await world.login(secret)).toMatch(/^28/)
-      expect(await world.leases('orders-ro')).toEqual([])
+      await expectGone(secret)
     })
 
     test('a wrapped secret that is ended before anybody fetched it cannot be fetched any more', async () => {
@@ -42,8 +48,7 @@ for (const vault of ['embedded', 'bao-dev'] as const) {
       await world.api('POST', `/v1/grants/${body.grant}/revoke`, { as: 'checkout' })
       const late = await unwrap(body.secret.token)
       const secret = (late.body as { data?: Record<string, string> } | undefined)?.data
-      if (late.status === 200) expect(await world.login(secret)).toMatch(/^28/)
-      expect(await world.leases('orders-ro')).toEqual([])
+      await expectGone(late.status === 200 ? secret : undefined)
     })
 
     test('a certificate carries the name of its workload, and its serial is on record', async () => {
