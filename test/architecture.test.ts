@@ -108,6 +108,14 @@ describe('imports', () => {
     expect(cycles()).toEqual([])
   })
 
+  // Two threads and 100 MiB: what reads the schema of entries would take a fifth of that in the thread that does not need it.
+  it('reach the schema of entries from the verifier only when there is little to verify', () => {
+    const reached = reachableStatically('cli/commands/ledger-verify.ts')
+    expect(reached).toContain('ledger/verify/check.ts')
+    expect(reached.filter((path) => /from 'zod'/.test(withoutTypeImports(textOf(path))))).toEqual([])
+    expect(reached).not.toContain('ledger/source/tile-url.ts')
+  })
+
   it('reach the development server from the commands alone, and only when one is chosen', () => {
     const outside = imports.filter(({ from, to }) => partOf(to) === 'dev' && !/^(dev|cli)\//.test(from))
     expect(outside).toEqual([])
@@ -154,6 +162,8 @@ describe('every code', () => {
   })
 })
 
+const withoutTypeImports = (text: string): string => text.replace(/^import type .*$/gm, '')
+
 function reachableStatically(start: string): string[] {
   const seen = new Set([start])
   const dynamic = (path: string): Set<string> => {
@@ -162,8 +172,8 @@ function reachableStatically(start: string): string[] {
   }
   for (const path of seen) {
     const later = dynamic(path)
-    for (const { to, typeOnly } of imports.filter(({ from }) => from === path)) {
-      if (!typeOnly && !later.has(to)) seen.add(to)
+    for (const { to, typeOnly, worker } of imports.filter(({ from }) => from === path)) {
+      if (!typeOnly && !worker && !later.has(to)) seen.add(to)
     }
   }
   return [...seen]

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { BrokerFault, messageOf } from '../base/errors.ts'
-import { EntryError } from '../ledger/export/entry-row.ts'
+import { EntryError } from '../ledger/export/entry-error.ts'
 import { UnprovedError } from '../ledger/export/proved-log.ts'
 import { NoteError } from '../ledger/log/note.ts'
 import { logUrl } from '../ledger/source/log-url.ts'

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { isCanonical } from '../canonical.ts'
 import { type Entry, entrySchema } from '../entry.ts'
+import { EntryError } from './entry-error.ts'
 import type { LogEntry } from './proved-log.ts'
 
 /** An entry on its way into an export. */
@@ -11,14 +12,6 @@ export interface EntryRow {
   /** The canonical JSON that was recorded. */
   readonly text: string
   readonly value: Readonly<Record<string, unknown>>
-}
-
-/** An entry that an export cannot hold. The message names it and quotes nothing. */
-export class EntryError extends Error {
-  constructor(index: number, what: string) {
-    super(`entry ${index} ${what}`)
-    this.name = 'EntryError'
-  }
 }
 
 /**
