@@ -69,7 +69,8 @@ export function createVerifier(options: IssuersOptions): Verifier {
     const input = { ...before, nowSeconds: options.clock.now() / 1000 }
     if (trail.stopsAt(claimChecks, input) || trail.stops(...flavour.check(claims))) return trail.refusal()
     const { key } = signature
-    if (key !== undefined && key !== known?.key) memory.keep(token, { parts, key })
+    const comesAgain = policy.token.replay !== 'once'
+    if (comesAgain && key !== undefined && key !== known?.key) memory.keep(token, { parts, key })
     const identity = makeIdentity(parts, input, flavour)
     trail.stops(passed('environment', shown(identity.environment)))
     return { result: ok(identity), reasons: trail.reasons }

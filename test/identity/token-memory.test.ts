@@ -27,6 +27,14 @@ describe('a token that was accepted before', () => {
     expect(computed).toHaveBeenCalledTimes(1)
   })
 
+  it('is not remembered where the Issuer allows one use', async () => {
+    const s = scene(issuer, { token: { replay: 'once' } })
+    const token = await s.sign()
+    const computed = vi.spyOn(crypto.subtle, 'verify')
+    expect([await s.codeOf(token), await s.codeOf(token)]).toEqual(['ok', 'ok'])
+    expect(computed).toHaveBeenCalledTimes(2)
+  })
+
   it('is refused as soon as it has expired, or is older than the Issuer allows', async () => {
     const s = scene(issuer, { token: { max_age: '2m', leeway: '1s' } })
     const short = await s.sign({ exp: s.now() + 60 })
