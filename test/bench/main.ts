@@ -42,9 +42,9 @@ Prints each promise with its target and what was measured, and writes docs/bench
 `
 
 const full = {
-  rounds: 6,
+  rounds: 4,
   sliceMs: 1_500,
-  warmMs: 4_000,
+  warmMs: 2_000,
   warmCalls: 25_000,
   starts: 7,
   refusalRounds: 8,

@@ -47,8 +47,9 @@ export async function measureQueries(entries: number, samples: number): Promise<
     const ledger = await openFileLedger({ dir: ledgerIn(dir), origin, key, clock: systemClock, log: silentLog })
     try {
       const rebuilt = await timeIndex(ledger, dir)
+      await rebuilt.index.close()
       const opened = await timeIndex(ledger, dir)
-      return {
+      const figures = {
         entries,
         ...(await timeQueries(ledger, opened.index, samples)),
         bytesPerEntry: await bytesPerEntry(dir),
@@ -57,6 +58,8 @@ export async function measureQueries(entries: number, samples: number): Promise<
         longestStallMs: rebuilt.longestStallMs,
         openSeconds: opened.seconds,
       }
+      await opened.index.close()
+      return figures
     } finally {
       await ledger.close()
     }

@@ -26,7 +26,22 @@ function changed(value: unknown, [name, ...rest]: readonly string[], to: unknown
   return copy
 }
 
-const strange = [undefined, null, 0, -1, 1.5, 1e300, '', 'x'.repeat(5000), '\ud800', true, [], {}, [[]], { type: 'broker' }]
+const strange = [
+  undefined,
+  null,
+  0,
+  -1,
+  1.5,
+  1e300,
+  '',
+  'x'.repeat(5000),
+  '\ud800',
+  true,
+  [],
+  {},
+  [[]],
+  { type: 'broker' },
+]
 
 describe('the compiled shape of entries', () => {
   it('takes every entry that the schema takes', () => {
