@@ -1,9 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
 
-// A request that arrives meanwhile waits for at most one turn and whatever one item takes.
-const turnMs = 8
+// A request takes some six turns of the loop, and each of them may have to wait for one of ours.
+const turnMs = 2
 
-/** Returns a function to await between items of long work: it lets other work run once a turn has lasted 8 ms. */
+/** Returns a function to await between items of long work: it lets other work run once a turn has lasted 2 ms. */
 export function createPacer(): () => Promise<void> | undefined {
   let startedMs = performance.now()
   return () => {
