@@ -7,6 +7,7 @@ import { cpus, release, totalmem, type } from 'node:os'
 import { parseArgs } from 'node:util'
 import { measureBroker, measureGrants, measureReloads, measureStarts } from './broker.ts'
 import { measureExports } from './export.ts'
+import { findings } from './findings.ts'
 import { type IssuanceCell, measureIssuance } from './issuance.ts'
 import { measureLedger } from './ledger.ts'
 import { measurePolicy } from './policy.ts'
@@ -212,6 +213,10 @@ ${issuanceTable(measured.issuance ?? [])}
 ${otherLines(measured)
   .map((line) => `- ${line}`)
   .join('\n')}
+
+## Where the time goes
+
+${findings}
 `
 }
 
