@@ -43,10 +43,10 @@ Prints each promise with its target and what was measured, and writes docs/bench
 `
 
 const full = {
-  rounds: 4,
+  rounds: 8,
   sliceMs: 1_500,
-  warmMs: 2_000,
-  warmCalls: 25_000,
+  warmMs: 4_000,
+  warmCalls: 50_000,
   starts: 7,
   refusalRounds: 8,
   ledgerRuns: 5,
