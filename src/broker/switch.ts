@@ -1,11 +1,9 @@
 import { ok, type Result, refuse } from '../base/result.ts'
-import type { EndedGrant, RevocationRequest, RevocationResult } from '../contract/grant.ts'
+import type { RevocationRequest, RevocationResult } from '../contract/grant.ts'
 import { isOperator, mayEndAsAuthority } from '../grants/authority.ts'
+import { endAll } from '../grants/end-all.ts'
 import type { Entered } from './desk.ts'
 import type { Stages } from './stages.ts'
-
-/** Grants one kill switch ends side by side; Vault serves the rest of the world meanwhile. */
-const atOnce = 16
 
 /** The kill switch: everything that matches and that the caller answers for or operates. */
 export async function pullSwitch(
@@ -27,19 +25,8 @@ export async function pullSwitch(
   if (matched.length === 0 && !isOperator(party) && !(await concerns(stages, entered, request.match)))
     return refuse('role_required', 'revocations', 'nothing matched is yours to end')
   if (dryRun) return ok({ matched: matched.length, grants: [], dry_run: true })
-  const ended: EndedGrant[] = []
-  for (let from = 0; from < matched.length; from += atOnce) {
-    const batch = matched.slice(from, from + atOnce).map((grant) =>
-      stages.ender
-        .end(grant, { cause: 'kill_switch', reason: request.reason, by })
-        // One failure must not stop the switch: the sweep goes on with this one.
-        .catch(
-          (): EndedGrant => ({ grant: grant.id, credential: grant.credential, outcome: 'irrevocable', latency_ms: 0 }),
-        ),
-    )
-    ended.push(...(await Promise.all(batch)))
-  }
-  return ok({ matched: matched.length, grants: ended, dry_run: false })
+  const ended = await endAll(stages.ender, matched, { cause: 'kill_switch', reason: request.reason, by })
+  return ok({ matched: matched.length, grants: [...ended], dry_run: false })
 }
 
 /** Whether the policies, or the task, say that what is matched may be the caller's to end. */

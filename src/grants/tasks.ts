@@ -7,6 +7,7 @@ import type { TaskView } from '../contract/task.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Indexing, State } from '../state/state.ts'
 import type { Ender } from './end.ts'
+import { endAll } from './end-all.ts'
 import type { Provenance } from './provenance.ts'
 import { keepEndedMs, type Registry } from './registry.ts'
 
@@ -47,9 +48,6 @@ export interface Tasks {
 const mostOpen = 10_000
 const mostAMinute = 600
 const minuteMs = 60_000
-
-/** Revocations of one task that run side by side: quick, without taking Vault away from everybody else. */
-const atOnce = 16
 
 const openOf = (workload: string): string => `open=${workload}`
 
@@ -136,12 +134,7 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
           grants: grants.length,
         })
       }
-      const ended: EndedGrant[] = []
-      for (let from = 0; from < grants.length; from += atOnce) {
-        const batch = grants.slice(from, from + atOnce).map((grant) => endWithTask(ender, grant, order.by))
-        ended.push(...(await Promise.all(batch)))
-      }
-      return ended
+      return endAll(ender, grants, { cause: 'task_ended', by: order.by })
     },
     async due(limit) {
       const ids = await state.due('task', clock.now(), limit)
@@ -156,15 +149,6 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
 function limited(rule: string, max: number, retryAfterSeconds: number): Result<never> {
   const { refusal } = refuse('limit_reached', rule, `a workload may have ${max}`)
   return { ok: false, refusal: { ...refusal, retryAfterSeconds } }
-}
-
-/** One failed revocation must not keep the others alive: it is reported as such and tried again by the sweep. */
-async function endWithTask(ender: Ender, grant: Parameters<Ender['end']>[0], by: Provenance): Promise<EndedGrant> {
-  try {
-    return await ender.end(grant, { cause: 'task_ended', by })
-  } catch {
-    return { grant: grant.id, credential: grant.credential, outcome: 'irrevocable', latency_ms: 0 }
-  }
 }
 
 const about = (task: Task) => ({
