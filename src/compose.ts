@@ -1,8 +1,10 @@
 import { dirname, join } from 'node:path'
 import { type Clock, systemClock } from './base/clock.ts'
-import { BrokerFault } from './base/errors.ts'
+import { BrokerFault, messageOf } from './base/errors.ts'
 import type { Log } from './base/log.ts'
 import { createTrace } from './base/trace.ts'
+import { createBrake } from './broker/brake.ts'
+import { createJustified } from './broker/justified.ts'
 import { createBroker } from './broker.ts'
 import { createClosers } from './compose/closers.ts'
 import { openLedger } from './compose/ledger.ts'
@@ -93,6 +95,10 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const approvals = createApprovals({ state, ledger, clock })
     const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace })
     const tasks = createTasks({ state, ledger, registry, ender, clock })
+    const brake = createBrake({ limits: config.policyChange.brake, ledger, clock, log })
+    const openLease = sealer.open
+    const ended = { registry, tasks, ender, state, engine, openLease }
+    const justified = createJustified({ ...ended, policies, brake, clock, log })
     const resumed = await resume({
       dir: config.ledger.dir,
       key: sealKey,
@@ -102,6 +108,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       approvals,
       state,
       policies,
+      brake,
       clock,
       log,
     })
@@ -116,11 +123,33 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const refusals = createRefusals({ ledger, clock })
     const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
     opened.push(() => entryIndex.close())
-    const stages = { verifier, policies, state, ledger, refusals, sealer, engine, registry, tasks, approvals, ender }
+    const stages = {
+      verifier,
+      policies,
+      state,
+      ledger,
+      refusals,
+      sealer,
+      engine,
+      registry,
+      tasks,
+      approvals,
+      ender,
+      justified,
+    }
     const broker = createBroker({ ...stages, entryIndex, clock, log, trace })
 
     const draining = new AbortController()
-    const parts = { ledger, session, verifier, policies, state, isDraining: () => draining.signal.aborted, entryLogs }
+    const parts = {
+      ledger,
+      session,
+      verifier,
+      policies,
+      justified,
+      state,
+      isDraining: () => draining.signal.aborted,
+      entryLogs,
+    }
     metrics.watch(watchedBy(parts))
     const app = createApp({
       broker,
@@ -144,10 +173,14 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     opened.push(async () => {
       draining.abort()
       await server.close(config.limits.drainTimeoutMs)
+      await justified.stop()
       await sweep.stop()
       await ledger.append({ kind: 'broker.stopped', ...byBroker('stop'), cause: 'asked to stop' })
     })
     sweep.start()
+    // The folder may have changed while no broker ran, and a kill may have come between a change and the ends it asks for.
+    policies.follow(justified.changed)
+    void justified.all().catch((error: unknown) => log.error({ error: messageOf(error) }, 'policy.change_failed'))
 
     return {
       url: server.url,

@@ -9,7 +9,7 @@ import type { Trace } from '../base/trace.ts'
 import type { CredentialRequest, IssuedCredential } from '../contract/credential.ts'
 import { timeText } from '../contract/fields.ts'
 import type { Renewed } from '../contract/grant.ts'
-import type { PolicyStatus } from '../contract/policy.ts'
+import type { ReloadStatus } from '../contract/policy.ts'
 import type { Engine } from '../engines/engine.ts'
 import type { Approvals } from '../grants/approvals.ts'
 import { about, type Ender } from '../grants/end.ts'
@@ -32,13 +32,15 @@ import type { State } from '../state/state.ts'
 import { type Clear, gateOf } from './approval-gate.ts'
 import type { Caller, Pending } from './caller.ts'
 import { createDesk, type Desk, type Entered } from './desk.ts'
+import type { Justified } from './justified.ts'
 import { mintAndRecord, type Recorded } from './mint.ts'
 import { expiryOf } from './views.ts'
 
 /** What the broker is made of; `compose.ts` picks each. */
 export interface BrokerDeps {
   readonly verifier: Verifier
-  readonly policies: { current(): PolicySet; reload(): Promise<PolicyStatus> }
+  readonly policies: { current(): PolicySet; reload(): Promise<ReloadStatus>; status(): ReloadStatus }
+  readonly justified: Justified
   readonly state: State
   readonly ledger: Ledger & PublishedLog & Archive
   readonly entryIndex: Pick<EntryIndex, 'mayHold'>
@@ -80,7 +82,10 @@ export interface Stages extends BrokerDeps {
    * it is by then. Never keeps a minted credential from its caller.
    */
   proved(recorded: Recorded, request: CredentialRequest): Promise<Proved>
-  /** Whether the secret may leave: its task may have ended, or a switch been pulled, while Vault was minting. Ends the grant if not. */
+  /**
+   * Whether the secret may leave: its task may have ended, a switch been pulled, or other policies come into force while Vault was
+   * minting. Ends the grant if not.
+   */
   stillWanted(grant: Grant, by: Provenance): Promise<Result<void>>
   issuedBody(proved: Proved, access: Access): Omit<IssuedCredential, 'secret'>
   /** The caller's own live, renewable grant. */
@@ -151,6 +156,11 @@ export function createStages(deps: BrokerDeps): Stages {
     async stillWanted(grant, by) {
       try {
         if (grant.approval !== undefined) await deps.approvals.attach(grant.approval, grant.id)
+        const overtaken = deps.justified.overtaken(grant)
+        if (overtaken !== undefined) {
+          await deps.ender.end(grant, { cause: 'policy_changed', reason: overtaken, by })
+          return refuse('state_conflict', 'policy', 'the policies changed while it was minted')
+        }
         if (grant.status === 'active' && (await tasks.stillOpen(grant.task))) return ok(undefined)
       } catch (error) {
         // Nobody will get this secret, so nobody would hand it back.
@@ -224,8 +234,10 @@ export function createStages(deps: BrokerDeps): Stages {
         expires: timeText(Math.min(expiresAtMs, endMs)),
         ceilings: [...access.ceilings],
       })
-      if (moved.status !== 'active') return refuse('state_conflict', 'grant.status', 'it was ended meanwhile')
-      return ok(renewed(moved, cappedBy))
+      // It was decided under the policies of when the call came in; others may be in force by now.
+      const settled = moved.status === 'active' ? await deps.justified.settle(moved) : moved
+      if (settled.status !== 'active') return refuse('state_conflict', 'grant.status', 'it was ended meanwhile')
+      return ok(renewed(settled, cappedBy))
     },
   }
 }

@@ -15,7 +15,7 @@ import type {
 import type { PolicyStatus } from '../contract/policy.ts'
 import type { EndedTask, TaskRequest, TaskView } from '../contract/task.ts'
 import { type Approval, approvalView } from '../grants/approvals.ts'
-import { isOperator, mayEnd, maySee } from '../grants/authority.ts'
+import { isOperator, mayEnd, mayReadLog, maySee } from '../grants/authority.ts'
 import type { Grant } from '../grants/grant.ts'
 import { byBroker } from '../grants/provenance.ts'
 import { type Task, taskView } from '../grants/tasks.ts'
@@ -42,7 +42,10 @@ export interface Verbs extends RecordVerbs {
   approvals(caller: Caller): Promise<Result<readonly ApprovalView[]>>
   approve(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
   denyApproval(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
+  policies(caller: Caller): Promise<Result<PolicyStatus>>
   reloadPolicies(caller: Caller): Promise<Result<PolicyStatus>>
+  /** Lets the policies in force end what was held back from them. */
+  acceptPolicies(caller: Caller, digest: string): Promise<Result<PolicyStatus>>
   /** Ends a grant whose secret never reached its caller. Never rejects: the sweep goes on with what fails. */
   endUndelivered(id: GrantId): Promise<void>
 }
@@ -82,6 +85,8 @@ export function createVerbs(stages: Stages): Verbs {
   }
   const maySeeApproval = ({ party }: Entered, approval: Approval): boolean =>
     maySee(party, approval) || approval.approvers.some((team) => party.person?.teams.includes(team))
+
+  const policyStatus = (): PolicyStatus => ({ ...stages.policies.status(), ...stages.justified.status() })
 
   const verdict = (caller: Caller, id: string, yes: boolean, reason: string | undefined) =>
     entered<ApprovalView>(
@@ -180,11 +185,23 @@ export function createVerbs(stages: Stages): Verbs {
       if (grant === undefined) return
       await ender.end(grant, { cause: 'undelivered', by: byBroker('undelivered') }).catch(() => {})
     },
-    reloadPolicies: (caller) =>
+    policies: (caller) =>
       entered(caller, async ({ party }) =>
-        isOperator(party)
-          ? ok(await stages.policies.reload())
-          : refuse('role_required', 'policy.reload', 'needs an operator'),
+        isOperator(party) || mayReadLog(party)
+          ? ok(policyStatus())
+          : refuse('role_required', 'policy.read', 'needs an operator or an auditor'),
       ),
+    reloadPolicies: (caller) =>
+      entered(caller, async ({ party }) => {
+        if (!isOperator(party)) return refuse('role_required', 'policy.reload', 'needs an operator')
+        await stages.policies.reload()
+        return ok(policyStatus())
+      }),
+    acceptPolicies: (caller, digest) =>
+      entered(caller, async ({ party, by }) => {
+        if (!isOperator(party)) return refuse('role_required', 'policy.accept', 'needs an operator')
+        const accepted = await stages.justified.accept(digest, by)
+        return accepted.ok ? ok(policyStatus()) : accepted
+      }),
   }
 }

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { releaseMemory } from '../base/memory.ts'
+import type { Brake } from '../broker/brake.ts'
 import type { Approvals } from '../grants/approvals.ts'
 import type { Grant } from '../grants/grant.ts'
 import { createOpenEntries } from '../grants/open-entries.ts'
@@ -24,6 +25,7 @@ interface Parts {
   readonly approvals: Approvals
   readonly state: State
   readonly policies: PolicyStore
+  readonly brake: Brake
   readonly clock: Clock
   readonly log: Log
 }
@@ -38,7 +40,7 @@ const manyEntries = 20_000
 export async function resume(
   parts: Parts,
 ): Promise<{ readonly unsettled: readonly Grant[]; readonly stop: () => Promise<void> }> {
-  const { dir, key, ledger, state, policies, clock, log } = parts
+  const { dir, key, ledger, state, policies, brake, clock, log } = parts
   const useIn = recordedUses(() => policies.current().issuers)
   const openEntries = createOpenEntries({ usedUntilMs: (entry) => useIn(entry)?.untilMs, now: clock.now })
   const restart = createRestart({ dir, ledger, key, log })
@@ -47,12 +49,16 @@ export async function resume(
     entries: restart.entries(),
     async recall(stored) {
       openEntries.see(stored)
+      brake.see(stored)
       const use = useIn(stored.entry)
       if (use !== undefined && use.untilMs > clock.now()) await state.claim(use.key, use.untilMs)
     },
   })
   if (entries >= manyEntries) await releaseMemory(log)
-  const unsubscribe = ledger.subscribe(openEntries.see)
+  const unsubscribe = ledger.subscribe((stored) => {
+    openEntries.see(stored)
+    brake.see(stored)
+  })
   const following = restart.follow(openEntries.list)
   return {
     unsettled,

@@ -65,6 +65,8 @@ export interface Config {
     readonly drainTimeoutMs: number
   }
   readonly reconcile: { readonly everyMs: number }
+  /** How much one change of the policies may end at once; see `BrakeLimits`. */
+  readonly policyChange: { readonly brake: { readonly percent: number; readonly least: number } }
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
 }
 

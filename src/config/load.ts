@@ -141,6 +141,7 @@ function complete(
       drainTimeoutMs: milliseconds(limits.drainTimeout),
     },
     reconcile: { everyMs: milliseconds(file.reconcile.every) },
+    policyChange: file.policyChange,
     log: file.log,
   })
 }

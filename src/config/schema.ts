@@ -162,6 +162,27 @@ const reconcile = z.strictObject({
   every: durationField.default('1m').describe('How often leases in Vault are compared with the ledger'),
 })
 
+const policyChange = z.strictObject({
+  brake: z
+    .strictObject({
+      percent: z
+        .int()
+        .min(0)
+        .max(100)
+        .default(20)
+        .describe(
+          'A change of the policies that would end more of the live grants than this share waits for `writ policy accept`; 100 never waits',
+        ),
+      least: z
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .default(10)
+        .describe('A change that would end fewer grants than this never waits'),
+    })
+    .prefault({}),
+})
+
 const log = z.strictObject({
   level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('Least severe event that is logged'),
 })
@@ -177,6 +198,7 @@ export const configSchema = z.strictObject({
   redis: redis.optional(),
   limits: limits.prefault({}),
   reconcile: reconcile.prefault({}),
+  policyChange: policyChange.prefault({}),
   log: log.prefault({}),
 })
 export type ConfigFile = z.output<typeof configSchema>

@@ -27,6 +27,8 @@ export interface Grant {
   readonly expiresAtMs: number | undefined
   readonly endedAtMs: number | undefined
   readonly ceilings: readonly Ceiling[]
+  /** Digest of the policies that it was last decided under; empty before its intent. */
+  readonly policy: string
   readonly renewable: boolean
   readonly revocable: boolean
   /** The secret outlives the grant (a stored value). */
@@ -47,7 +49,16 @@ export interface Grant {
 /** The entries that move a grant, and what else does. */
 export type GrantEntry = Extract<
   EntryBody,
-  { kind: 'grant.intent' | 'grant.issued' | 'grant.failed' | 'grant.renewed' | 'grant.ending' | 'grant.ended' }
+  {
+    kind:
+      | 'grant.intent'
+      | 'grant.issued'
+      | 'grant.failed'
+      | 'grant.renewed'
+      | 'grant.shortened'
+      | 'grant.ending'
+      | 'grant.ended'
+  }
 >
 
 /** Where a grant comes from: the token's issuer and subject, the stated reason, the task and approval it rests on. */
@@ -58,6 +69,7 @@ const unborn = {
   issuedAtMs: undefined,
   expiresAtMs: undefined,
   endedAtMs: undefined,
+  policy: '',
   renewable: false,
   revocable: false,
   static: false,
@@ -116,6 +128,7 @@ export function grantOfIntent(
     openedAtMs: nowMs,
     ...unborn,
     ceilings: entry.ceilings,
+    policy: entry.policy ?? '',
     ledger: { ...unborn.ledger, intent: index },
   }
 }
@@ -126,6 +139,7 @@ const legal: Readonly<Record<GrantEntry['kind'], readonly Grant['status'][]>> = 
   'grant.issued': ['minting', 'ending'],
   'grant.failed': ['pending', 'minting', 'ending'],
   'grant.renewed': ['active'],
+  'grant.shortened': ['active'],
   'grant.ending': ['minting', 'active', 'ending'],
   'grant.ended': ['active', 'ending'],
 }
@@ -141,7 +155,13 @@ export function advance(grant: Grant, entry: GrantEntry, nowMs: number, index: n
   if (!mayFollow(grant.status, entry.kind)) throw new Error(`${entry.kind} may not follow in status ${grant.status}`)
   switch (entry.kind) {
     case 'grant.intent':
-      return { ...grant, status: 'minting', openedAtMs: nowMs, ledger: { ...grant.ledger, intent: index } }
+      return {
+        ...grant,
+        status: 'minting',
+        openedAtMs: nowMs,
+        policy: entry.policy ?? '',
+        ledger: { ...grant.ledger, intent: index },
+      }
     case 'grant.issued':
       return {
         ...grant,
@@ -158,7 +178,8 @@ export function advance(grant: Grant, entry: GrantEntry, nowMs: number, index: n
     case 'grant.failed':
       return ended(grant, 'failed', 'issuance_failed', nowMs, index)
     case 'grant.renewed':
-      return { ...grant, expiresAtMs: Date.parse(entry.expires) }
+    case 'grant.shortened':
+      return { ...grant, expiresAtMs: Date.parse(entry.expires), policy: entry.policy ?? grant.policy }
     case 'grant.ending':
       return { ...grant, status: 'ending', cause: grant.cause ?? entry.cause }
     case 'grant.ended':

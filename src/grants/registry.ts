@@ -31,6 +31,8 @@ export interface Registry {
    */
   record(grant: Grant, entry: GrantEntry): Promise<{ grant: Grant; position: Position }>
   find(labels: readonly string[], page: { after?: string; limit: number }): Promise<readonly Grant[]>
+  /** The grants that carry the labels when it is called, one by one, each as it is by then. */
+  each(labels: readonly string[]): AsyncIterable<Grant>
   /** Live grants of one workload and purpose, and how many were opened in the last minute. */
   counters(workload: string, purpose: string): Promise<Counters>
   due(limit: number): Promise<readonly Grant[]>
@@ -140,6 +142,12 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
       }),
     async find(labels, page) {
       return load(await state.find('grant', labels, page))
+    },
+    async *each(labels) {
+      for (const id of await state.find('grant', labels, { limit: Number.MAX_SAFE_INTEGER })) {
+        const grant = await get(id)
+        if (grant !== undefined) yield grant
+      }
     },
     async counters(workload, purpose) {
       const active = await state.count('grant', `live=${workload}/${purpose}`)

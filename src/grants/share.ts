@@ -22,6 +22,7 @@ export function createSharing(): (grant: Grant) => Grant {
       environment: text(grant.environment),
       credential: text(grant.credential),
       reason: text(grant.reason),
+      policy: text(grant.policy),
       target: shared(targets, `${engine}\n${mount}\n${role}`, grant.target),
       ceilings: shared(ceilings, limits, grant.ceilings),
     }

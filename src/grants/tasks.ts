@@ -41,6 +41,8 @@ export interface Tasks {
     order: { cause: TaskEndCause; outcome?: string | undefined; by: Provenance },
   ): Promise<readonly EndedGrant[]>
   due(limit: number): Promise<readonly Task[]>
+  /** The open tasks, of one workload or of all; one by one, as they are by then. */
+  eachOpen(workload?: string): AsyncIterable<Task>
   restore(task: Task): Promise<void>
 }
 
@@ -139,6 +141,13 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
     async due(limit) {
       const ids = await state.due('task', clock.now(), limit)
       return (await Promise.all(ids.map(get))).filter((task) => task !== undefined)
+    },
+    async *eachOpen(workload) {
+      const labels = workload === undefined ? ['open'] : [openOf(workload)]
+      for (const id of await state.find('task', labels, { limit: Number.MAX_SAFE_INTEGER })) {
+        const task = await get(id)
+        if (task?.status === 'open') yield task
+      }
     },
     async restore(task) {
       await state.insert('task', task.id, task, indexingOf(task))

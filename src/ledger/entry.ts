@@ -81,6 +81,9 @@ const kinds = [
     problems: z.array(outsideText).max(20),
     total: seconds,
   }),
+  /** The set decides, and the many grants that it does not support live on until an operator has said yes to their end. */
+  z.strictObject({ ...common, kind: z.literal('policy.held'), live: seconds, would_end: seconds }),
+  z.strictObject({ ...common, kind: z.literal('policy.accepted'), would_end: seconds }),
   z.strictObject({
     ...common,
     kind: z.literal('request.denied'),
@@ -122,6 +125,8 @@ const kinds = [
   /** The mint did not happen, or its outcome is unknown (`ambiguous`) and reconciling will settle it. */
   z.strictObject({ ...common, kind: z.literal('grant.failed'), code, ambiguous: z.boolean(), detail: outsideText }),
   z.strictObject({ ...common, kind: z.literal('grant.renewed'), expires: time, ceilings: z.array(ceiling).max(64) }),
+  /** The policies allow it less than it was given; it ends earlier, unless it is renewed under them. */
+  z.strictObject({ ...common, kind: z.literal('grant.shortened'), expires: time, reason: outsideText }),
   /** Somebody or something decided that the grant must end; the revocation is under way. */
   z.strictObject({ ...common, kind: z.literal('grant.ending'), cause: endReason, reason: outsideText.optional() }),
   z.strictObject({

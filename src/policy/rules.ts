@@ -1,5 +1,6 @@
 import { CelIssuer, CelRequest, type Condition, type ConditionContext } from './condition.ts'
 import type { AccessRequest, Counters } from './decision.ts'
+import { forgetful } from './forgotten.ts'
 import type {
   CompiledCredential,
   CompiledException,
@@ -23,6 +24,8 @@ export interface Case {
   readonly trail: Trail
   /** Exceptions this access rests on; each bounds its life. */
   readonly leaning: CompiledException[]
+  /** The token and the request are long gone: a condition that turns on them binds nobody here. */
+  readonly past?: true
 }
 
 /** The credential that was asked for, or the only one. */
@@ -84,7 +87,10 @@ export function checkWhen(subject: Case): Stop | undefined {
   if (when === undefined) return undefined
   const verdict = when.evaluate(contextOf(subject))
   if ('undecided' in verdict) {
-    return subject.trail.fail('condition_failed', 'purpose.when', `${when.text}: ${verdict.undecided}`)
+    const words = `${when.text}: ${verdict.undecided}`
+    if (verdict.unknown !== true) return subject.trail.fail('condition_failed', 'purpose.when', words)
+    subject.trail.pass('purpose.when', words)
+    return undefined
   }
   if (!verdict.value) return subject.trail.fail('condition_failed', 'purpose.when', `${when.text}: false`)
   subject.trail.pass('purpose.when', when.text)
@@ -109,7 +115,7 @@ export function checkGuardrails(subject: Case): Stop | undefined {
 
 function denies(deny: Condition, subject: Case): string | undefined {
   const verdict = deny.evaluate(contextOf(subject))
-  if ('undecided' in verdict) return `${deny.text}: ${verdict.undecided}`
+  if ('undecided' in verdict) return verdict.unknown === true ? undefined : `${deny.text}: ${verdict.undecided}`
   return verdict.value ? deny.text : undefined
 }
 
@@ -174,7 +180,7 @@ export function applicable(
 }
 
 /** What conditions see of this case. */
-export function contextOf({ set, identity, request, footing, credential, nowMs }: Case): ConditionContext {
+export function contextOf({ set, identity, request, footing, credential, nowMs, past }: Case): ConditionContext {
   const seen = new CelRequest()
   seen.reason = request.reason
   seen.ttl = BigInt(request.ttlSeconds ?? 0)
@@ -182,7 +188,7 @@ export function contextOf({ set, identity, request, footing, credential, nowMs }
   seen.params = request.params
   seen.delivery = request.delivery ?? ''
   seen.ip = request.ip
-  return {
+  const context = {
     claims: identity.claims,
     issuer: set.byName.issuer.get(identity.issuer)?.cel ?? new CelIssuer(),
     workload: footing.workload.cel,
@@ -191,4 +197,5 @@ export function contextOf({ set, identity, request, footing, credential, nowMs }
     request: seen,
     now: new Date(nowMs),
   }
+  return past === true ? forgetful(context) : context
 }

@@ -98,6 +98,8 @@ const sources: readonly Source[] = [
   column('bundles', 'integer'),
   column('destination', 'text'),
   column('v', 'integer'),
+  column('live', 'integer'),
+  column('would_end', 'integer'),
 ]
 
 export const columns: readonly Column[] = sources

@@ -70,6 +70,8 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   warnings: 'kept',
   'problems[]': 'text',
   total: 'kept',
+  live: 'kept',
+  would_end: 'kept',
   code: 'kept',
   'rules[].rule': 'rule',
   'rules[].ok': 'kept',
