@@ -171,7 +171,7 @@ const policyChange = z.strictObject({
         .max(100)
         .default(20)
         .describe(
-          'A change of the policies that would end more of the live grants than this share waits for `writ policy accept`; 100 never waits',
+          'A change of the policies that would end more percent of the live grants waits for an operator; 100 never waits',
         ),
       least: z
         .int()
