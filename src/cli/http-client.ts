@@ -28,6 +28,7 @@ import {
   type StoredEntryView,
   storedEntrySchema,
 } from '../contract/ledger.ts'
+import { type PolicyStatus, policyStatusSchema } from '../contract/policy.ts'
 import { type EndedTask, endedTaskSchema, type TaskRequest, type TaskView, taskSchema } from '../contract/task.ts'
 import { type Answer, type Call, send, type Target } from './broker-call.ts'
 import { CommandError, exit } from './command.ts'
@@ -47,6 +48,8 @@ export interface BrokerClient {
   endTask(task: string, outcome: string | undefined): Promise<EndedTask>
   approval(id: string): Promise<ApprovalView>
   decideApproval(id: string, verdict: 'approve' | 'deny', reason: string | undefined): Promise<ApprovalView>
+  policies(): Promise<PolicyStatus>
+  acceptPolicies(digest: string): Promise<PolicyStatus>
   entries(filter: Readonly<Record<string, string>>): Promise<EntryList>
   archive(before: string | number): Promise<Archived>
   entry(index: number): Promise<StoredEntryView>
@@ -96,6 +99,9 @@ export function createBrokerClient(to: Target): BrokerClient {
     approval: (approval) => call(approvalSchema, get(`/v1/approvals/${id(approval)}`)),
     decideApproval: (approval, verdict, reason) =>
       call(approvalSchema, post(`/v1/approvals/${id(approval)}/${verdict}`, { reason })),
+    policies: () => call(policyStatusSchema, get('/v1/policies')),
+    acceptPolicies: (digest) =>
+      call(policyStatusSchema, post('/v1/policies/accept', { digest }, { deadlineMs: endingDeadlineMs })),
     archive: (before) =>
       call(archivedSchema, post('/v1/ledger/archive', { before }, { deadlineMs: archivingDeadlineMs })),
     entries: (filter) => call(entryListSchema, get(`/v1/ledger/entries?${new URLSearchParams(filter)}`)),

@@ -3,6 +3,7 @@ import { formatDuration } from '../base/duration.ts'
 import type { Delivery, MintTarget } from '../engines/engine.ts'
 import { approvalLevel } from './decide.ts'
 import type { AccessRequest, Ceiling } from './decision.ts'
+import { type Forgotten, keptIfGranted, neverKept } from './forgotten.ts'
 import { type Life, lifeOf } from './life.ts'
 import type { CompiledCredential, CompiledPurpose, CompiledWorkload, PolicySet } from './policy-set.ts'
 import { applicable, type Case, checkGuardrails, checkStatic, checkWhen, chooseCredential } from './rules.ts'
@@ -39,14 +40,46 @@ export type Standing =
  * parameters, address and life in the request) counts for the grant: a renewal brings the token, and decides on it. Limits on numbers are
  * for new grants. Pure.
  */
-export function judge(set: PolicySet, held: Held, nowMs: number): Standing {
+export function judge(
+  set: PolicySet,
+  held: Held,
+  nowMs: number,
+  forgotten: readonly Forgotten[] = neverKept,
+): Standing {
   const trail = createTrail()
-  const life = lifeNow(set, held, trail)
+  const life = lifeNow(set, held, forgotten, trail)
   if ('stop' in life) return { stands: false, code: life.stop, reason: failureOf(trail) }
   const endsAtMs = issuedAt(held) + life.ttlSeconds * 1000
   const bound = life.ceilings.find(({ seconds }) => seconds === life.ttlSeconds)?.name ?? 'purpose'
   if (endsAtMs > nowMs) return { stands: true, endsAtMs, bound }
   return { stands: false, code: 'condition_failed', reason: `${bound}: ${formatDuration(life.ttlSeconds)} is over` }
+}
+
+/** What the ledger keeps of a request that was refused, or that was granted and may have ended. */
+export type Asked = Pick<Held, 'workload' | 'issuer' | 'subject' | 'purpose'> & {
+  readonly credential: string | undefined
+}
+
+/** Whether policies would support such a request now, as far as that can be told; see `judge`. Leaves approvals out. */
+export function foresee(set: PolicySet, asked: Asked, nowMs: number): Standing {
+  const purpose = set.byName.workload.get(asked.workload)?.purposes.get(asked.purpose)
+  const [only, another] = purpose?.credentials ?? []
+  const credential = asked.credential ?? (another === undefined ? only?.name : undefined) ?? 'one of several'
+  const target = set.byName.credential.get(credential)?.target ?? { engine: '', mount: '', role: '' }
+  const held: Held = {
+    ...asked,
+    credential,
+    target,
+    environment: purpose?.policy.environment ?? '',
+    delivery: set.byName.credential.get(credential)?.delivery[0] ?? 'plain',
+    reason: '',
+    task: undefined,
+    approval: 'given',
+    ceilings: [],
+    openedAtMs: nowMs,
+    issuedAtMs: undefined,
+  }
+  return judge(set, held, nowMs, [...neverKept, ...keptIfGranted])
 }
 
 /** What an open task rests on; a Task holds all of it. */
@@ -66,7 +99,7 @@ const failureOf = ({ reasons }: Trail): string => {
   return failed === undefined ? 'the policies' : `${failed.rule}: ${failed.detail}`
 }
 
-function lifeNow(set: PolicySet, held: Held, trail: Trail): Life | Stop {
+function lifeNow(set: PolicySet, held: Held, past: readonly Forgotten[], trail: Trail): Life | Stop {
   const nowMs = issuedAt(held)
   const found = footingNow(set, held, trail, { environment: environmentOf(set, held), nowMs })
   if ('stop' in found) return found
@@ -86,7 +119,7 @@ function lifeNow(set: PolicySet, held: Held, trail: Trail): Life | Stop {
     nowMs,
     trail,
     leaning,
-    past: true,
+    past,
   }
   const stop = checkGuardrails(here) ?? checkStatic(here) ?? checkWhen(here)
   if (stop !== undefined) return stop

@@ -1,6 +1,6 @@
 import { CelIssuer, CelRequest, type Condition, type ConditionContext } from './condition.ts'
 import type { AccessRequest, Counters } from './decision.ts'
-import { forgetful } from './forgotten.ts'
+import { type Forgotten, forgetful } from './forgotten.ts'
 import type {
   CompiledCredential,
   CompiledException,
@@ -24,8 +24,8 @@ export interface Case {
   readonly trail: Trail
   /** Exceptions this access rests on; each bounds its life. */
   readonly leaning: CompiledException[]
-  /** The token and the request are long gone: a condition that turns on them binds nobody here. */
-  readonly past?: true
+  /** The token is long gone, and these fields of the request with it: a condition that turns on them binds nobody here. */
+  readonly past?: readonly Forgotten[]
 }
 
 /** The credential that was asked for, or the only one. */
@@ -197,5 +197,5 @@ export function contextOf({ set, identity, request, footing, credential, nowMs, 
     request: seen,
     now: new Date(nowMs),
   }
-  return past === true ? forgetful(context) : context
+  return past === undefined ? context : forgetful(context, past)
 }
