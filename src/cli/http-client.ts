@@ -49,6 +49,7 @@ export interface BrokerClient {
   approval(id: string): Promise<ApprovalView>
   decideApproval(id: string, verdict: 'approve' | 'deny', reason: string | undefined): Promise<ApprovalView>
   policies(): Promise<PolicyStatus>
+  reloadPolicies(): Promise<PolicyStatus>
   acceptPolicies(digest: string): Promise<PolicyStatus>
   entries(filter: Readonly<Record<string, string>>): Promise<EntryList>
   archive(before: string | number): Promise<Archived>
@@ -100,6 +101,7 @@ export function createBrokerClient(to: Target): BrokerClient {
     decideApproval: (approval, verdict, reason) =>
       call(approvalSchema, post(`/v1/approvals/${id(approval)}/${verdict}`, { reason })),
     policies: () => call(policyStatusSchema, get('/v1/policies')),
+    reloadPolicies: () => call(policyStatusSchema, post('/v1/policies/reload', {}, { deadlineMs: endingDeadlineMs })),
     acceptPolicies: (digest) =>
       call(policyStatusSchema, post('/v1/policies/accept', { digest }, { deadlineMs: endingDeadlineMs })),
     archive: (before) =>
