@@ -108,7 +108,7 @@ export function createJustified(deps: Deps): Justified {
     const short: Grant[] = []
     const lost: Task[] = []
     for (const workload of scope === 'all' ? [undefined] : scope) {
-      for await (const grant of registry.each(workload === undefined ? ['live'] : [`workload=${workload}`, 'live'])) {
+      for await (const grant of registry.eachLive(workload)) {
         const verdict = verdictOn(set, grant)
         if (verdict?.type === 'end') gone.push({ grant, reason: verdict.reason, stopped: verdict.stopped })
         else if (verdict?.type === 'shorten') short.push(grant)

@@ -15,6 +15,9 @@ export const keepEndedMs = 3600_000
  */
 export const mintLostAfterMs = 120_000
 
+/** Grants of one workload that are listed at once; of more, all grants are looked through instead. */
+const mostListed = 2_000
+
 const rateWindowMs = 60_000
 const rateKey = (workload: string, purpose: string): string => `rate=${workload}/${purpose}`
 
@@ -31,8 +34,8 @@ export interface Registry {
    */
   record(grant: Grant, entry: GrantEntry): Promise<{ grant: Grant; position: Position }>
   find(labels: readonly string[], page: { after?: string; limit: number }): Promise<readonly Grant[]>
-  /** The grants that carry the labels when it is called, one by one, each as it is by then. */
-  each(labels: readonly string[]): AsyncIterable<Grant>
+  /** The live grants of one workload, or all, one by one, each as it is by then. However many there are, no step takes long. */
+  eachLive(workload?: string): AsyncIterable<Grant>
   /** Live grants of one workload and purpose, and how many were opened in the last minute. */
   counters(workload: string, purpose: string): Promise<Counters>
   due(limit: number): Promise<readonly Grant[]>
@@ -96,6 +99,14 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
   const load = async (ids: readonly string[]): Promise<readonly Grant[]> =>
     (await Promise.all(ids.map(get))).filter((grant) => grant !== undefined)
 
+  /** A list takes all that carry its label at once, which is quick for a few. */
+  async function* listed(workload: string | undefined): AsyncIterable<readonly string[]> {
+    const label = `workload=${workload}`
+    const few = workload !== undefined && (await state.count('grant', label)) <= mostListed
+    if (few) yield await state.find('grant', [label, 'live'], { limit: mostListed })
+    else yield* state.scan('grant')
+  }
+
   const turns = new Map<GrantId, Promise<unknown>>()
 
   /** Runs `act` when whatever else is being recorded of that grant has been. */
@@ -143,10 +154,13 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
     async find(labels, page) {
       return load(await state.find('grant', labels, page))
     },
-    async *each(labels) {
-      for (const id of await state.find('grant', labels, { limit: Number.MAX_SAFE_INTEGER })) {
-        const grant = await get(id)
-        if (grant !== undefined) yield grant
+    async *eachLive(workload) {
+      for await (const ids of listed(workload)) {
+        for (const id of ids) {
+          const grant = await get(id)
+          if (grant === undefined || grant.status === 'ended') continue
+          if (workload === undefined || grant.workload === workload) yield grant
+        }
       }
     },
     async counters(workload, purpose) {
