@@ -1,7 +1,8 @@
 import { tilePath, tileWidth, widthAt } from '../log/tile.ts'
-import { type TileSource, wholeEntries } from '../source/tile-source.ts'
+import type { TileSource } from '../source/tile-source.ts'
 import { nodeDisk } from '../store/disk.ts'
-import type { EntryCheck } from './entry-check.ts'
+import { entriesIn } from './bundle-check.ts'
+import type { EntryBatch, EntryCheck } from './entry-check.ts'
 import type { Findings } from './problem.ts'
 import { type WalkEnd, type WalkedRecords, walk } from './walk.ts'
 
@@ -105,14 +106,16 @@ const bundlePath = (index: number, size: number): string => {
 /** Entries from their bundles, of which it keeps the newest; `undefined` where a bundle cannot be read, which was told before. */
 function bundleReader({ log }: SegmentCheck): (index: number, size: number) => Promise<Buffer | undefined> {
   let at = -1
-  let entries: readonly Buffer[] = []
+  let bundle: EntryBatch | undefined
   return async (index, size) => {
     const n = Math.floor(index / tileWidth)
     if (n !== at) {
       at = n
-      const found = await log.tile({ level: 'entries', n, width: widthAt(size, 'entries', n) })
-      entries = found === undefined ? [] : wholeEntries(found)
+      const id = { n, width: widthAt(size, 'entries', n) }
+      const found = await log.tile({ level: 'entries', ...id })
+      bundle = found && entriesIn(id, found, { push() {} })
     }
-    return entries[index % tileWidth]
+    const place = 2 * (index % tileWidth)
+    return bundle?.bytes.subarray(bundle.spans[place], bundle.spans[place + 1])
   }
 }

@@ -23,6 +23,9 @@ export interface WalkedRecords {
   readonly spans: Uint32Array<ArrayBuffer>
 }
 
+/** Bytes read at once: little, because what was read stays in memory until it is collected. */
+const chunkBytes = 64 * 1024
+
 /** Where the walk came to its end. */
 export type WalkEnd = {
   /** Index after the last record, or that of the first segment when it has none; 0 without segments. */
@@ -89,7 +92,7 @@ async function walkSegment(
   }
   let index = first
   let offset = segmentHeaderBytes
-  for await (const { buffer, base, spans } of scanRecords(file, segmentHeaderBytes, size)) {
+  for await (const { buffer, base, spans } of scanRecords(file, segmentHeaderBytes, size, chunkBytes)) {
     const payloads = Uint32Array.from(spans.flatMap(([start, end]) => [start + frameBytes, end]))
     await each({ first: index, path, bytes: buffer, base, spans: payloads })
     index += spans.length
