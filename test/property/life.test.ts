@@ -220,7 +220,9 @@ for (const vault of ['embedded', 'bao-dev'] as const) {
         vault,
         clock,
         // Its renewal goes by real timers, so the broker's own token must outlast the hours that the test lets pass.
-        prepare: async ({ vault: { token } }) => void (root = new Secret(token)),
+        async prepare({ vault }) {
+          root = new Secret(vault.token)
+        },
         config: (config) => ({ ...config, vault: { ...config.vault, auth: { method: 'token', token: root } } }),
         async policies({ edit }) {
           await edit('workloads/checkout.yaml', (text) => text.replace('active: 4, per_minute: 30', 'active: 3'))
