@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { type Disk, type DiskFile, isCode, makeFolder, readUpTo, syncFolder, writeAll } from './disk.ts'
+import { type Disk, type DiskFile, isCode, type Memory, makeFolder, readUpTo, syncFolder, writeAll } from './disk.ts'
 import { frameBytes, maxRecordBytes, readFrame } from './record.ts'
 
 /**
@@ -104,16 +104,17 @@ export interface RecordChunk {
 
 /**
  * Reads sound records one after another from `from` up to `to`, in chunks, and stops before the first bytes that are not
- * one. Whoever reads compares where the last record ended with the size of the file.
+ * one. Whoever reads compares where the last record ended with the size of the file. With `memory` that is used again a chunk is
+ * valid until the next one.
  */
 export async function* scanRecords(
   file: DiskFile,
   from: number,
   to: number,
-  atOnce = chunkBytes,
+  { atOnce = chunkBytes, memory }: { readonly atOnce?: number; readonly memory?: Memory } = {},
 ): AsyncGenerator<RecordChunk> {
   for (let base = from; base < to; ) {
-    const buffer = await readUpTo(file, Math.min(Math.max(atOnce, maxRecordBytes), to - base), base)
+    const buffer = await readUpTo(file, Math.min(Math.max(atOnce, maxRecordBytes), to - base), base, memory)
     const spans: [number, number, number][] = []
     let at = 0
     for (let found = readFrame(buffer, at); found !== undefined; found = readFrame(buffer, at)) {
