@@ -1,11 +1,21 @@
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { type Disk, type DiskFile, isCode, type Memory, makeFolder, readUpTo, syncFolder, writeAll } from './disk.ts'
+import {
+  type Disk,
+  type DiskFile,
+  isCode,
+  type Memory,
+  makeFolder,
+  readUpTo,
+  reusedMemory,
+  syncFolder,
+  writeAll,
+} from './disk.ts'
 import { frameBytes, maxRecordBytes, readFrame } from './record.ts'
 
 /**
  * Segments are files `segments/<index of the first entry, 20 digits>.log`: a 20-byte header (`WRITLOG1`, u64 BE first index,
- * u32 BE CRC-32 of those 16 bytes), then records. Only the last one grows.
+ * u32 BE CRC-32 of those 16 bytes), then records. Only the last one grows; zeros after its records are room for more.
  */
 export const segmentHeaderBytes = 20
 const magic = Buffer.from('WRITLOG1')
@@ -126,6 +136,24 @@ export async function* scanRecords(
     base += at
   }
 }
+
+/** Where the last byte between `from` and `to` that is not zero ends; `from` when all are. What follows was never written to. */
+export async function endOfData(file: DiskFile, from: number, to: number): Promise<number> {
+  const memory = reusedMemory()
+  for (let end = to; end > from; ) {
+    const base = Math.max(from, end - chunkBytes)
+    const buffer = await readUpTo(file, end - base, base, memory)
+    if (Buffer.compare(buffer, zeros.subarray(0, buffer.length)) !== 0) {
+      let at = buffer.length
+      while (buffer[at - 1] === 0) at--
+      return base + at
+    }
+    end = base
+  }
+  return from
+}
+
+const zeros = Buffer.alloc(chunkBytes)
 
 /**
  * Looks for a sound record of a batch later than `index`, at any offset between `from` and `to`. Finding one proves that the
