@@ -94,7 +94,7 @@ async function walkSegment(
   let index = first
   let offset = segmentHeaderBytes
   for (let suspected = -1; ; suspected = offset) {
-    for await (const { buffer, base, spans } of scanRecords(file, offset, size, chunkBytes)) {
+    for await (const { buffer, base, spans } of scanRecords(file, offset, size, { atOnce: chunkBytes })) {
       const payloads = Uint32Array.from(spans.flatMap(([start, end]) => [start + frameBytes, end]))
       await each({ first: index, path, bytes: buffer, base, spans: payloads })
       index += spans.length
