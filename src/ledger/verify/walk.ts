@@ -1,4 +1,4 @@
-import { closingAfter, type Disk, type DiskFile, isCode, readUpTo } from '../store/disk.ts'
+import { closingAfter, type Disk, type DiskFile, isCode, readUpTo, reusedMemory } from '../store/disk.ts'
 import { frameBytes } from '../store/record.ts'
 import {
   describeSegment,
@@ -93,8 +93,9 @@ async function walkSegment(
   }
   let index = first
   let offset = segmentHeaderBytes
+  const memory = reusedMemory()
   for (let suspected = -1; ; suspected = offset) {
-    for await (const { buffer, base, spans } of scanRecords(file, offset, size, { atOnce: chunkBytes })) {
+    for await (const { buffer, base, spans } of scanRecords(file, offset, size, { atOnce: chunkBytes, memory })) {
       const payloads = Uint32Array.from(spans.flatMap(([start, end]) => [start + frameBytes, end]))
       await each({ first: index, path, bytes: buffer, base, spans: payloads })
       index += spans.length
