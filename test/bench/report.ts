@@ -217,7 +217,7 @@ export function otherLines({
   for (const { form, perSecond, mostMb } of exports?.figures ?? []) {
     const all = grouped(exports?.entries ?? 0)
     lines.push(
-      `${form} of ${all} entries: ${grouped(Math.round(perSecond))} a second, at most ${mostMb.toFixed(0)} MiB`,
+      `${form} of ${all} entries: ${grouped(Math.round(perSecond))} a second, at most ${mostMb.toFixed(0)} MB`,
     )
   }
   if (broker !== undefined) {

@@ -1,10 +1,8 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { openLedgerKey } from '../../src/ledger/keys.ts'
 import { sha256Text } from '../../src/ledger/log/merkle.ts'
+import { type CommandRun, runCommand } from './command.ts'
 import { writeHistory } from './history.ts'
 import { median } from './load.ts'
 import { ledgerIn, ledgerKeyIn, newFolder, origin, removeFolder } from './serve.ts'
@@ -49,43 +47,9 @@ export async function measureVerification(atLeast: number, runs: number): Promis
   }
 }
 
-const bin = fileURLToPath(new URL('../../bin/writ.js', import.meta.url))
-/** How often it is asked for the most memory it has had; and once more when it has told its report, just before it ends. */
-const askEveryMs = 10
-
-async function verify(ledger: string, vkey: string): Promise<{ entries: number; seconds: number; mostMb: number }> {
-  const startedMs = performance.now()
-  const args = [bin, 'ledger', 'verify', ledger, '--vkey', vkey, '--json']
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  let mostMb = 0
-  const ask = (): void => {
-    mostMb = Math.max(mostMb, mostMbOf(child.pid ?? 0))
-  }
-  const asking = setInterval(ask, askEveryMs)
-  let report = ''
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-    report += chunk
-    ask()
-  })
-  const [code] = await once(child, 'close')
-  clearInterval(asking)
-  const seconds = (performance.now() - startedMs) / 1000
-  if (code !== 0) throw new Error(`writ ledger verify ended with ${code}: ${report}`)
-  const { entries } = JSON.parse(report) as { entries: number }
-  return { entries, seconds, mostMb }
-}
-
-/**
- * From proc(5). What getrusage(2) says of a child will not do, because it counts what the bench had when it forked, and loading more
- * into the child to ask there would be measured with it.
- */
-function mostMbOf(pid: number): number {
-  try {
-    const [, kib = '0'] = /^VmHWM:\s*(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? []
-    return (Number(kib) * 1024) / 1e6
-  } catch {
-    return 0
-  }
+async function verify(ledger: string, vkey: string): Promise<CommandRun & { entries: number }> {
+  const run = await runCommand(['ledger', 'verify', ledger, '--vkey', vkey, '--json'])
+  return { ...run, ...(JSON.parse(run.stdout) as { entries: number }) }
 }
 
 function readAll(dir: string): { bytes: number; seconds: number } {
