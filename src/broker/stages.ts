@@ -133,6 +133,7 @@ export function createStages(deps: BrokerDeps): Stages {
         engine: access.target.engine,
         mount: access.target.mount,
         role: access.target.role,
+        params: access.target.paramsDigest,
         delivery: access.delivery,
         ttl: access.ttlSeconds,
         ceilings: [...access.ceilings],

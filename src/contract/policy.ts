@@ -28,7 +28,6 @@ const endingField = z.int().describe('Grants that the policies in force do not s
 export const policyReadinessSchema = reloadStatusSchema
   .extend({ held: heldChangeSchema.omit({ reasons: true }).nullable(), ending: endingField })
   .meta({ id: 'PolicyReadiness' })
-export type PolicyReadiness = z.infer<typeof policyReadinessSchema>
 
 /** Answer of `GET /v1/policies` and `POST /v1/policies/reload`. */
 export const policyStatusSchema = reloadStatusSchema

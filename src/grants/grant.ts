@@ -16,7 +16,7 @@ export interface Grant {
   readonly purpose: string
   readonly environment: string
   readonly credential: string
-  readonly target: Pick<MintTarget, 'engine' | 'mount' | 'role'>
+  readonly target: Pick<MintTarget, 'engine' | 'mount' | 'role' | 'paramsDigest'>
   readonly delivery: Delivery
   readonly task: TaskId | undefined
   readonly approval: string | undefined
@@ -85,7 +85,7 @@ const unborn = {
 
 /** A grant before its intent is recorded: it only holds its place under the limits. */
 export function openGrant(id: GrantId, access: Access, from: GrantOrigin, nowMs: number): Grant {
-  const { engine, mount, role } = access.target
+  const { credential: _, params: __, ...target } = access.target
   return {
     id,
     status: 'pending',
@@ -94,7 +94,7 @@ export function openGrant(id: GrantId, access: Access, from: GrantOrigin, nowMs:
     purpose: access.purpose,
     environment: access.environment,
     credential: access.credential,
-    target: { engine, mount, role },
+    target,
     delivery: access.delivery,
     ...from,
     openedAtMs: nowMs,
@@ -120,7 +120,12 @@ export function grantOfIntent(
     purpose: entry.purpose ?? '',
     environment: entry.environment ?? '',
     credential: entry.credential ?? '',
-    target: { engine: entry.engine, mount: entry.mount, role: entry.role },
+    target: {
+      engine: entry.engine,
+      mount: entry.mount,
+      role: entry.role,
+      ...(entry.params === undefined ? {} : { paramsDigest: entry.params }),
+    },
     delivery: entry.delivery,
     task: entry.task as TaskId | undefined,
     approval: entry.approval,

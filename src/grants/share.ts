@@ -10,7 +10,7 @@ export function createSharing(): (grant: Grant) => Grant {
   const ceilings = new Map<string, Grant['ceilings']>()
   const text = (own: string): string => shared(texts, own, own)
   return (grant) => {
-    const { engine, mount, role } = grant.target
+    const { engine, mount, role, paramsDigest } = grant.target
     const limits = grant.ceilings.map(({ name, seconds }) => `${name}=${seconds}`).join('\n')
     return {
       ...grant,
@@ -23,7 +23,7 @@ export function createSharing(): (grant: Grant) => Grant {
       credential: text(grant.credential),
       reason: text(grant.reason),
       policy: text(grant.policy),
-      target: shared(targets, `${engine}\n${mount}\n${role}`, grant.target),
+      target: shared(targets, `${engine}\n${mount}\n${role}\n${paramsDigest}`, grant.target),
       ceilings: shared(ceilings, limits, grant.ceilings),
     }
   }

@@ -98,6 +98,8 @@ const kinds = [
     engine: name,
     mount: name,
     role: name,
+    /** SHA-256 of the fixed parameters of the Credential, where it has any: tells whether they are the same later. */
+    params: sha256.optional(),
     delivery: z.enum(['plain', 'wrapped']),
     ttl: seconds,
     ceilings: z.array(ceiling).max(64),

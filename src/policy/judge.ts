@@ -18,7 +18,7 @@ export interface Held {
   readonly purpose: string
   readonly environment: string
   readonly credential: string
-  readonly target: Pick<MintTarget, 'engine' | 'mount' | 'role'>
+  readonly target: Pick<MintTarget, 'engine' | 'mount' | 'role' | 'paramsDigest'>
   readonly delivery: Delivery
   readonly reason: string
   readonly task: string | undefined
@@ -190,6 +190,9 @@ function checkCredential(purpose: CompiledPurpose, held: Held, trail: Trail): Co
   if (engine !== before.engine || mount !== before.mount || role !== before.role) {
     const detail = `${credential.name} is ${mount}/${role} now, and was ${before.mount}/${before.role}`
     return trail.fail('credential_not_in_purpose', 'credential', detail)
+  }
+  if (before.paramsDigest !== undefined && before.paramsDigest !== credential.target.paramsDigest) {
+    return trail.fail('credential_not_in_purpose', 'credential', `${credential.name} has other params now`)
   }
   if (credential.delivery.includes(held.delivery)) return credential
   return trail.fail('request_invalid', 'delivery', `${credential.name} is no more delivered ${held.delivery}`)

@@ -70,6 +70,23 @@ describe('judge', () => {
     expect(judge(railed, approved, noonMs)).toMatchObject({ endsAtMs: noonMs + 20 * minuteMs, bound: 'guardrail high' })
   })
 
+  test('other fixed parameters are another thing; of what was issued before they were recorded nobody can tell', async () => {
+    const fixed = (names: string) =>
+      edit('credentials.yaml', 'engine: kv', `engine: kv\nkeys: ${names}`, {
+        ...base,
+        'e.yaml': exception('static_credential'),
+      })
+    const was = await loadSet(fixed('[a, b]'))
+    const target = was.byName.credential.get('key')?.target
+    if (target === undefined) throw new Error('no such credential')
+    const key: Held = { ...held, purpose: 'export', credential: 'key', target }
+    expect(judge(was, key, noonMs).stands).toBe(true)
+    const is = await loadSet(fixed('[a]'))
+    expect(judge(is, key, noonMs)).toMatchObject({ stands: false, reason: 'credential: key has other params now' })
+    const { paramsDigest: _, ...unrecorded } = target
+    expect(judge(is, { ...key, target: unrecorded }, noonMs).stands).toBe(true)
+  })
+
   test('a static secret stands on its Exception, and falls with it', async () => {
     const key: Held = {
       ...held,

@@ -100,6 +100,7 @@ const sources: readonly Source[] = [
   column('v', 'integer'),
   column('live', 'integer'),
   column('would_end', 'integer'),
+  column('params', 'text'),
 ]
 
 export const columns: readonly Column[] = sources

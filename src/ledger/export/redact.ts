@@ -80,6 +80,8 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   engine: 'engine',
   mount: 'mount',
   role: 'role',
+  // As of `digest` below.
+  params: 'digest',
   delivery: 'kept',
   ttl: 'kept',
   'ceilings[].name': 'rule',
