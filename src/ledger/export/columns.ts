@@ -98,6 +98,11 @@ const sources: readonly Source[] = [
   column('bundles', 'integer'),
   column('destination', 'text'),
   column('v', 'integer'),
+  column('subject_issuer', 'text'),
+  column('subject', 'text'),
+  column('effect', 'text'),
+  column('event_time', 'time'),
+  column('set', 'text'),
 ]
 
 export const columns: readonly Column[] = sources
