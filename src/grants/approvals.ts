@@ -158,7 +158,13 @@ export function createApprovals({ state, ledger, clock }: { state: State; ledger
           const moved = await move(approval.id, (present) =>
             isOpen(present) ? ok({ ...present, status: 'denied' }) : refuse('state_conflict', 'approval', 'settled'),
           )
-          if (moved.ok) await ledger.append({ ...about(moved.value), ...by, kind: 'approval.denied', reason: 'the person has left' })
+          if (moved.ok)
+            await ledger.append({
+              ...about(moved.value),
+              ...by,
+              kind: 'approval.denied',
+              reason: 'the person has left',
+            })
         }
       }
     },

@@ -10,7 +10,11 @@ export function checkIssuer(issuer: IssuerPolicy, linker: Linker): void {
     linker.error(['url'], 'another Issuer has the same url, so a token would have two rules', 'keep one of them')
   }
   if (issuer.audience === undefined && issuer.signals === undefined) {
-    linker.error(['name'], 'the issuer is for nothing', 'add `audience` to take its tokens, or `signals` to take its signals')
+    linker.error(
+      ['name'],
+      'the issuer is for nothing',
+      'add `audience` to take its tokens, or `signals` to take its signals',
+    )
   }
   issuer.signals?.speaks_for?.forEach((name, at) => void linker.refer('Issuer', name, ['signals', 'speaks_for', at]))
 }
@@ -19,7 +23,11 @@ export function checkIssuer(issuer: IssuerPolicy, linker: Linker): void {
 export function referToTokens(issuer: string, path: readonly (string | number)[], linker: Linker): boolean {
   if (!linker.refer('Issuer', issuer, path)) return false
   if (linker.registry.Issuer.get(issuer)?.document.audience === undefined) {
-    linker.error(path, `\`${issuer}\` signs signals alone, so there are no tokens of it`, 'add `audience` to that Issuer')
+    linker.error(
+      path,
+      `\`${issuer}\` signs signals alone, so there are no tokens of it`,
+      'add `audience` to that Issuer',
+    )
   }
   return true
 }

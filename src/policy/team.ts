@@ -40,7 +40,9 @@ export const teamSchema = z
       .describe('People who may approve, review and revoke for this team'),
     leavers: z
       .strictObject({
-        grace: durationField.default('7d').describe('How long its workloads go on when nobody is left to answer for them'),
+        grace: durationField
+          .default('7d')
+          .describe('How long its workloads go on when nobody is left to answer for them'),
       })
       .prefault({})
       .describe('What happens when a signal says that members have left'),

@@ -1,8 +1,8 @@
+import type { EndedGrant } from '../contract/grant.ts'
 import type { Grant } from '../grants/grant.ts'
 import type { Provenance } from '../grants/provenance.ts'
 import type { Registry } from '../grants/registry.ts'
 import type { Task, Tasks } from '../grants/tasks.ts'
-import type { EndedGrant } from '../contract/grant.ts'
 import type { EndReason } from '../ledger/entry.ts'
 import type { Standings } from './standing.ts'
 import type { Subject } from './subject.ts'
@@ -75,7 +75,10 @@ export function createEndings({ registry, tasks, endAll, standings }: Deps): End
         const page = await registry.find(['live'], { ...(after === undefined ? {} : { after }), limit: pageSize })
         for (const grant of page) {
           const standing = await standings.get(grant)
-          if (standing !== undefined && (standing.disabledAtMs !== undefined || grant.openedAtMs < standing.endedBeforeMs))
+          if (
+            standing !== undefined &&
+            (standing.disabledAtMs !== undefined || grant.openedAtMs < standing.endedBeforeMs)
+          )
             stale.push(grant)
         }
         after = page.at(-1)?.id

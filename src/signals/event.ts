@@ -27,7 +27,8 @@ export function readEvent({ claims, signals, issuedAtMs, leewayMs }: SignedSet, 
   const { events } = claims
   const [event, ...more] = isObject(events) ? Object.entries(events) : []
   // One event for one SET is what SSF 1.0 section 4.1.3 recommends and the CAEP interoperability profile demands.
-  if (event === undefined || more.length > 0) return refuse('request_invalid', 'events', 'there is not exactly one event')
+  if (event === undefined || more.length > 0)
+    return refuse('request_invalid', 'events', 'there is not exactly one event')
   const [type, payload] = event
   if (!isObject(payload)) return refuse('request_invalid', 'events', 'the event is not an object')
   const name = names.get(type)

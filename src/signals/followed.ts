@@ -9,7 +9,9 @@ import { type Subject, subjectKey } from './subject.ts'
 type Received = Extract<Entry, { kind: 'signal.received' }>
 
 /** The subject, effect and moment of a received signal; `undefined` for one that named nobody. */
-export function effectIn(entry: Received): { subject: Subject; effect: NonNullable<Received['effect']>; atMs: number } | undefined {
+export function effectIn(
+  entry: Received,
+): { subject: Subject; effect: NonNullable<Received['effect']>; atMs: number } | undefined {
   const { subject_issuer: issuer, subject, effect, event_time: time } = entry
   if (issuer === undefined || subject === undefined || effect === undefined || time === undefined) return undefined
   return { subject: { issuer, subject }, effect, atMs: Date.parse(time) }

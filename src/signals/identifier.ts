@@ -62,7 +62,8 @@ function readOne(value: Claim, mayHaveAliases: boolean): Result<readonly Identif
   if (!Object.hasOwn(members, format)) return ok([])
   const text = value[members[format] ?? '']
   if (typeof text !== 'string' || text === '') return invalid('an identifier lacks its member')
-  if (format !== 'iss_sub') return bounded([{ iss: undefined, text: format === 'account' ? withoutScheme(text) : text }])
+  if (format !== 'iss_sub')
+    return bounded([{ iss: undefined, text: format === 'account' ? withoutScheme(text) : text }])
   return typeof value.iss === 'string' ? bounded([{ iss: value.iss, text }]) : invalid('an identifier lacks its member')
 }
 

@@ -59,11 +59,15 @@ function lackOf(owner: Roster, backup: Roster): { sinceMs: number; detail: strin
   if (ownerAnswers && owner.present === 0) {
     lacks.push({ sinceMs: owner.left.at(-1) ?? first, detail: `${owner.team.name} has no member left` })
   }
-  if (backup.team.status === 'retired') lacks.push({ sinceMs: first, detail: `its backup ${backup.team.name} is retired` })
+  if (backup.team.status === 'retired')
+    lacks.push({ sinceMs: first, detail: `its backup ${backup.team.name} is retired` })
   else if (backup.present === 0) {
     const sinceMs = Math.max(first, backup.left.at(-1) ?? 0)
     lacks.push({ sinceMs, detail: `its backup ${backup.team.name} has no member left` })
   }
   if (lacks.length === 0) return undefined
-  return { sinceMs: Math.min(...lacks.map((lack) => lack.sinceMs)), detail: lacks.map((lack) => lack.detail).join(', and ') }
+  return {
+    sinceMs: Math.min(...lacks.map((lack) => lack.sinceMs)),
+    detail: lacks.map((lack) => lack.detail).join(', and '),
+  }
 }

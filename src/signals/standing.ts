@@ -66,7 +66,11 @@ export function moved(before: Standing | undefined, subject: Subject, effect: Ef
     case 'disabled': {
       const overtaken = (present.enabledAtMs ?? 0) > atMs
       const endedBeforeMs = Math.max(present.endedBeforeMs, atMs)
-      return { ...present, endedBeforeMs, disabledAtMs: overtaken ? present.disabledAtMs : (present.disabledAtMs ?? atMs) }
+      return {
+        ...present,
+        endedBeforeMs,
+        disabledAtMs: overtaken ? present.disabledAtMs : (present.disabledAtMs ?? atMs),
+      }
     }
     case 'enabled': {
       const overtaken = (present.disabledAtMs ?? 0) > atMs
@@ -110,7 +114,9 @@ export function createStandings(deps: {
         const stored = await state.get('subject', id)
         const next = moved(stored?.value as Standing | undefined, subject, effect, atMs)
         if (stored === undefined) {
-          const { outcome } = await state.insert('subject', id, next, indexingOf(next), [{ label: held, max: mostHeld }])
+          const { outcome } = await state.insert('subject', id, next, indexingOf(next), [
+            { label: held, max: mostHeld },
+          ])
           if (outcome === 'limited') throw new BrokerFault('state_unavailable', `${mostHeld} subjects are held already`)
           if (outcome === 'exists') continue
         } else if (!(await state.swap('subject', id, stored.version, next, indexingOf(next)))) continue
@@ -122,7 +128,11 @@ export function createStandings(deps: {
       const standing = await get(identity)
       if (standing === undefined) return ok(undefined)
       if (standing.disabledAtMs !== undefined) {
-        return refuse('account_disabled', 'signals.account', `disabled since ${new Date(standing.disabledAtMs).toISOString()}`)
+        return refuse(
+          'account_disabled',
+          'signals.account',
+          `disabled since ${new Date(standing.disabledAtMs).toISOString()}`,
+        )
       }
       // A token bears whole seconds, so it may have been issued as late as the end of its own.
       if (identity.issuedAtMs + 1000 >= standing.endedBeforeMs) return ok(undefined)

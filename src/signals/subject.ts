@@ -61,7 +61,8 @@ function* namedBy(set: PolicySet, text: string): Iterable<Subject> {
   }
 }
 
-const exactSub = ({ rules }: CompiledWorkload): unknown => rules.find(({ label, glob }) => label === 'sub' && !glob)?.pattern
+const exactSub = ({ rules }: CompiledWorkload): unknown =>
+  rules.find(({ label, glob }) => label === 'sub' && !glob)?.pattern
 
 /** As how many team members (one at most) and workloads the policies know a subject. */
 const knownAs = (set: PolicySet, subject: Subject): number =>

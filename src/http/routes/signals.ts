@@ -1,6 +1,6 @@
+import { codes } from '../../base/codes.ts'
 import type { Refusal } from '../../base/result.ts'
 import { ok } from '../../base/result.ts'
-import { codes } from '../../base/codes.ts'
 import type { Broker } from '../../broker.ts'
 import { type SetError, setErrorSchema, setMediaType, signalPath } from '../../contract/signal.ts'
 import { readBytes } from '../middleware/body.ts'
@@ -44,7 +44,8 @@ async function readSet(incoming: Incoming) {
 }
 
 const descriptions: Readonly<Record<SetError['err'], string>> = {
-  invalid_request: 'It is no security event token that is read here, it is too old or too large, or it was received before.',
+  invalid_request:
+    'It is no security event token that is read here, it is too old or too large, or it was received before.',
   invalid_key: 'It is signed with a key that the issuer does not publish.',
   invalid_issuer: 'No issuer of that name may send signals here.',
   invalid_audience: 'It is meant for somebody else.',
