@@ -44,7 +44,7 @@ const standingOf = (subject: Subject, steps: readonly Step[]): Standing | undefi
   steps.reduce<Standing | undefined>((standing, { effect, atMs }) => moved(standing, subject, effect, atMs), undefined)
 
 const isSame = (a: Standing | undefined, b: Standing): boolean =>
-  a?.endedBeforeMs === b.endedBeforeMs && a.disabledAtMs === b.disabledAtMs && a.enabledAtMs === b.enabledAtMs
+  (['endedBeforeMs', 'disabledAtMs', 'disabledLastMs', 'enabledAtMs'] as const).every((key) => a?.[key] === b[key])
 
 export function createFollowedSignals(options: {
   readonly issuers: () => readonly IssuerPolicy[]

@@ -13,7 +13,7 @@ import { readEvent, type SignalEvent } from './event.ts'
 import { renamedFinding } from './findings.ts'
 import { readSubject } from './identifier.ts'
 import type { Standings } from './standing.ts'
-import { type Matched, matchSubjects, type Subject } from './subject.ts'
+import { type Matched, matchSubjects, type Subject, workloadsWithSub } from './subject.ts'
 
 /** What happened to a signal, for the metrics: both words are from short lists. */
 export type CountSignal = (signal: string, outcome: 'received' | 'refused') => void
@@ -67,6 +67,7 @@ export function createReceiver(deps: ReceiverDeps): (text: string, request: Requ
     const event = read.value
     const matched = match(policies(), set, event)
     if (!matched.ok) return refused(matched.refusal, event.name, issuer.name)
+    if (matched.value.subjects.length > 0) await standings.makeRoom()
     if (!(await state.claim(setKey(set.fingerprint), set.usableUntilMs))) {
       const { refusal } = refuse('token_replayed', 'replay', 'a signal with that iss and jti was received before')
       return refused(refusal, event.name, issuer.name)
@@ -86,8 +87,8 @@ export function createReceiver(deps: ReceiverDeps): (text: string, request: Requ
     if (subjects.length === 0) await ledger.append({ ...base, effect: 'recorded' })
     for (const { issuer, subject } of subjects) {
       const { effect, beforeMs } = event
-      const known = { workload: undefined, subject_issuer: issuer, subject, effect, event_time: timeText(beforeMs) }
-      await ledger.append({ ...base, ...known })
+      const said = { subject_issuer: issuer, subject, effect, event_time: timeText(beforeMs) }
+      await ledger.append({ ...base, ...said, ...ownerOf(policies(), { issuer, subject }) })
     }
     if (event.effect !== 'renamed' || count === 0) return
     for (const subject of subjects) {
@@ -97,6 +98,14 @@ export function createReceiver(deps: ReceiverDeps): (text: string, request: Requ
       await ledger.append({ ...by, kind: 'finding.opened', finding, severity: 'warning', detail })
     }
   }
+}
+
+/** So that whoever answers for a workload finds the signal among its entries. */
+function ownerOf(set: PolicySet, subject: Subject): { workload?: string; owner?: string } {
+  const [workload, another] = workloadsWithSub(set, subject)
+  return workload === undefined || another !== undefined
+    ? {}
+    : { workload: workload.name, owner: workload.policy.owner }
 }
 
 /** Signals about a stream itself are about nobody. */

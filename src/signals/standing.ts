@@ -14,6 +14,8 @@ export interface Standing extends Subject {
   readonly endedBeforeMs: number
   /** Since when the account is disabled; absent when it is not. */
   readonly disabledAtMs: number | undefined
+  /** When it was last disabled, for as long as it is. */
+  readonly disabledLastMs: number | undefined
   /** When it was last enabled, to tell a late signal from a new one. */
   readonly enabledAtMs: number | undefined
 }
@@ -21,7 +23,9 @@ export interface Standing extends Subject {
 /** What signals have said of each subject, on top of State. */
 export interface Standings {
   get(subject: Subject): Promise<Standing | undefined>
-  /** Takes note of an effect. Effects may come in any order and again. @throws BrokerFault `state_unavailable` when too many are held */
+  /** @throws BrokerFault `state_unavailable` when no further subject can be remembered */
+  makeRoom(): Promise<void>
+  /** Takes note of an effect. Effects may come in any order and again. */
   apply(subject: Subject, effect: Effect, atMs: number): Promise<void>
   /**
    * Whether the tokens of this identity are still good. Refuses `account_disabled`, and `session_revoked` for a token from before
@@ -34,7 +38,7 @@ export interface Standings {
   any(): Promise<boolean>
 }
 
-/** Subjects that are remembered at once: an identity provider that disables more must wait for the operator. */
+/** Subjects that are remembered at once; a transmitter that speaks of more must wait for the operator. */
 const mostHeld = 100_000
 const held = 'held'
 /** How long what was said is remembered where it need not be for longer, so that signals may overtake one another. */
@@ -56,7 +60,9 @@ export function standingEndsMs(standing: Standing, issuers: readonly IssuerPolic
 /** The standing after an effect. A later event counts, whatever the order in which two arrive. */
 export function moved(before: Standing | undefined, subject: Subject, effect: Effect, atMs: number): Standing {
   const { issuer, subject: sub } = subject
-  const present = before ?? { issuer, subject: sub, endedBeforeMs: 0, disabledAtMs: undefined, enabledAtMs: undefined }
+  const nothing = { endedBeforeMs: 0, disabledAtMs: undefined, disabledLastMs: undefined, enabledAtMs: undefined }
+  const present: Standing = before ?? { issuer, subject: sub, ...nothing }
+  const { disabledAtMs, disabledLastMs, enabledAtMs = 0 } = present
   switch (effect) {
     case 'recorded':
     case 'renamed':
@@ -64,18 +70,17 @@ export function moved(before: Standing | undefined, subject: Subject, effect: Ef
     case 'ended':
       return { ...present, endedBeforeMs: Math.max(present.endedBeforeMs, atMs) }
     case 'disabled': {
-      const overtaken = (present.enabledAtMs ?? 0) > atMs
-      const endedBeforeMs = Math.max(present.endedBeforeMs, atMs)
-      return {
-        ...present,
-        endedBeforeMs,
-        disabledAtMs: overtaken ? present.disabledAtMs : (present.disabledAtMs ?? atMs),
-      }
+      const ended = { ...present, endedBeforeMs: Math.max(present.endedBeforeMs, atMs) }
+      if (enabledAtMs > atMs) return ended
+      const lastMs = Math.max(disabledLastMs ?? atMs, atMs)
+      return { ...ended, disabledAtMs: Math.min(disabledAtMs ?? atMs, atMs), disabledLastMs: lastMs }
     }
     case 'enabled': {
-      const overtaken = (present.disabledAtMs ?? 0) > atMs
-      const enabledAtMs = Math.max(present.enabledAtMs ?? 0, atMs)
-      return { ...present, enabledAtMs, disabledAtMs: overtaken ? present.disabledAtMs : undefined }
+      const enabled = { ...present, enabledAtMs: Math.max(enabledAtMs, atMs) }
+      if (disabledLastMs === undefined || disabledAtMs === undefined || disabledLastMs <= atMs)
+        return { ...enabled, disabledAtMs: undefined, disabledLastMs: undefined }
+      // It was disabled again after that; when first, the standing no longer tells.
+      return { ...enabled, disabledAtMs: disabledAtMs <= atMs ? disabledLastMs : disabledAtMs }
     }
   }
 }
@@ -107,6 +112,10 @@ export function createStandings(deps: {
 
   return {
     get,
+    async makeRoom() {
+      if ((await state.count('subject', held)) < mostHeld) return
+      throw new BrokerFault('state_unavailable', `signals about ${mostHeld} subjects are remembered already`)
+    },
     async apply(subject, effect, atMs) {
       if (effect === 'recorded' || effect === 'renamed') return
       const id = subjectKey(subject)
@@ -114,10 +123,7 @@ export function createStandings(deps: {
         const stored = await state.get('subject', id)
         const next = moved(stored?.value as Standing | undefined, subject, effect, atMs)
         if (stored === undefined) {
-          const { outcome } = await state.insert('subject', id, next, indexingOf(next), [
-            { label: held, max: mostHeld },
-          ])
-          if (outcome === 'limited') throw new BrokerFault('state_unavailable', `${mostHeld} subjects are held already`)
+          const { outcome } = await state.insert('subject', id, next, indexingOf(next))
           if (outcome === 'exists') continue
         } else if (!(await state.swap('subject', id, stored.version, next, indexingOf(next)))) continue
         follow(next)
