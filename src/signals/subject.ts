@@ -69,7 +69,7 @@ const knownAs = (set: PolicySet, subject: Subject): number =>
   Number(isMember(set, subject)) + workloadsWithSub(set, subject).length
 
 /** Whether a team lists the subject. */
-export const isMember = (set: PolicySet, { issuer, subject }: Subject): boolean =>
+const isMember = (set: PolicySet, { issuer, subject }: Subject): boolean =>
   set.teams.some(({ members }) => members.some((member) => member.issuer === issuer && member.subject === subject))
 
 /** Workloads that match on exactly this `sub` of exactly this issuer, whatever else they match on. */

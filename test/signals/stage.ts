@@ -13,7 +13,7 @@ import type { FakeClock } from '../support/clock.ts'
 import { grantsStage } from '../support/grants.ts'
 import type { TestIssuer } from '../support/issuer.ts'
 
-export const audience = 'https://writ.example.com/signals'
+const audience = 'https://writ.example.com/signals'
 export const checkoutSub = 'system:serviceaccount:orders:checkout'
 export const clusterUrl = 'https://kubernetes.default.svc'
 

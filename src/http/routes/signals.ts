@@ -18,6 +18,7 @@ export const signalRoutes = (broker: Broker): readonly Route[] => [
     tag: 'signals',
     summary: `Push one security event token (RFC 8935, \`${setMediaType}\`); its signature is the sender's proof`,
     access: 'open',
+    takes: setMediaType,
     answers: [
       { status: 202, description: 'The signal is on record and in force' },
       { status: 400, description: 'The signal is refused; nothing was done', content: setErrorSchema },
