@@ -183,7 +183,7 @@ const kinds = [
      */
     effect: z.enum(['recorded', 'ended', 'disabled', 'enabled', 'renamed']).optional(),
     event_time: time.optional(),
-    /** SHA-256 over `iss` and `jti` of the SET. */
+    /** SHA-256 over `iss` and `jti` of the SET; in the last entry about it, so that half a record leaves it to be sent again. */
     set: sha256.optional(),
   }),
   z.strictObject({

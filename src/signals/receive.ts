@@ -30,7 +30,7 @@ export interface ReceiverDeps {
   readonly policies: () => PolicySet
   readonly state: Pick<State, 'claim'>
   readonly standings: Standings
-  readonly openFindings: ReadonlySet<string>
+  readonly openFindings: Map<string, string>
   readonly ledger: Pick<Ledger, 'append'>
   readonly refusals: Refusals
   readonly count: CountSignal
@@ -79,23 +79,35 @@ export function createReceiver(deps: ReceiverDeps): (text: string, request: Requ
     return ok({ event, subjects, by: by() })
   }
 
-  /** One entry for each subject, so that one query finds all that was said of somebody. */
-  async function record(set: SignedSet, event: SignalEvent, matched: Matched, by: Provenance): Promise<void> {
-    const { subjects, count } = matched
-    const about = { source: set.issuer.name, signal: event.name, matched: count, set: set.fingerprint }
+  /**
+   * One entry for each subject, so that one query finds all that was said of somebody. The last alone names the SET: entries become
+   * durable in order, so a SET that is known to have been received is wholly on record.
+   */
+  async function record(
+    set: SignedSet,
+    event: SignalEvent,
+    { subjects, count }: Matched,
+    by: Provenance,
+  ): Promise<void> {
+    const about = { source: set.issuer.name, signal: event.name, matched: count }
     const base = { ...by, ...about, kind: 'signal.received' } as const
-    if (subjects.length === 0) await ledger.append({ ...base, effect: 'recorded' })
-    for (const { issuer, subject } of subjects) {
+    if (event.effect === 'renamed' && count > 0) await openRenamed(subjects, by)
+    if (subjects.length === 0) await ledger.append({ ...base, effect: 'recorded', set: set.fingerprint })
+    for (const [at, { issuer, subject }] of subjects.entries()) {
       const { effect, beforeMs } = event
       const said = { subject_issuer: issuer, subject, effect, event_time: timeText(beforeMs) }
-      await ledger.append({ ...base, ...said, ...ownerOf(policies(), { issuer, subject }) })
+      const last = at === subjects.length - 1 ? { set: set.fingerprint } : {}
+      await ledger.append({ ...base, ...said, ...last, ...ownerOf(policies(), { issuer, subject }) })
     }
-    if (event.effect !== 'renamed' || count === 0) return
+  }
+
+  async function openRenamed(subjects: readonly Subject[], by: Provenance): Promise<void> {
+    const detail = 'a signal says that this identifier has changed; the policies still name the old one'
     for (const subject of subjects) {
       const finding = renamedFinding(subject)
       if (openFindings.has(finding)) continue
-      const detail = 'a signal says that this identifier has changed; the policies still name the old one'
       await ledger.append({ ...by, kind: 'finding.opened', finding, severity: 'warning', detail })
+      openFindings.set(finding, detail)
     }
   }
 }

@@ -57,7 +57,7 @@ export function createSignals(deps: Deps): Signals {
   const { policies, state, ledger, approvals, clock, log } = deps
   const issuers = () => policies().issuers
   const standings = createStandings({ state, issuers, clock })
-  const openFindings = new Set<string>()
+  const openFindings = new Map<string, string>()
   const followed = createFollowedSignals({ issuers, now: clock.now })
   const endings = createEndings({ ...deps, standings })
   const receiver = createReceiver({ ...deps, standings, openFindings })
@@ -87,7 +87,7 @@ export function createSignals(deps: Deps): Signals {
 
   function see(stored: StoredEntry): void {
     const { entry } = stored
-    if (entry.kind === 'finding.opened' && isOurs(entry.finding)) openFindings.add(entry.finding)
+    if (entry.kind === 'finding.opened' && isOurs(entry.finding)) openFindings.set(entry.finding, entry.detail)
     else if (entry.kind === 'finding.closed') openFindings.delete(entry.finding)
     followed.see(stored)
   }

@@ -24,8 +24,8 @@ interface Deps {
   readonly ledger: Pick<Ledger, 'append'>
   readonly policies: () => PolicySet
   readonly departed: () => Departed
-  /** Findings of ours that are open, by name; kept as they are recorded. */
-  readonly openFindings: Set<string>
+  /** Findings of ours that are open, by name, and what they say; kept as they are recorded. */
+  readonly openFindings: Map<string, string>
   readonly endings: Endings
   readonly clock: Clock
   readonly log: Log
@@ -50,12 +50,15 @@ export function createLeaverWatch(deps: Deps): LeaverWatch {
   async function tell(set: PolicySet, gone: Departed, wanted: ReadonlyMap<string, Finding>): Promise<void> {
     const by = { actor: { type: 'broker', reason: 'leavers' }, policy: set.digest } as const
     for (const [finding, { severity, detail, workload, owner }] of wanted) {
-      if (openFindings.has(finding)) continue
+      // One that says something else now, such as another deadline, is opened anew.
+      if (openFindings.get(finding) === detail) continue
       await ledger.append({ ...by, kind: 'finding.opened', finding, severity, detail, workload, owner })
-      openFindings.add(finding)
+      openFindings.set(finding, detail)
     }
-    const settled = [...openFindings].filter((name) => !wanted.has(name) && !name.startsWith('identifier-changed-'))
-    for (const finding of [...settled, ...settledNames(set, openFindings)]) {
+    const settled = [...openFindings.keys()].filter(
+      (name) => !wanted.has(name) && !name.startsWith('identifier-changed-'),
+    )
+    for (const finding of [...settled, ...settledNames(set, openFindings.keys())]) {
       await ledger.append({ ...by, kind: 'finding.closed', finding })
       openFindings.delete(finding)
     }

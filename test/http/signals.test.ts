@@ -4,7 +4,7 @@ import { ok, refuse } from '../../src/base/result.ts'
 import { setErrorSchema, setMediaType, signalPath } from '../../src/contract/signal.ts'
 import { testApp } from './harness.ts'
 
-const post = (app: ReturnType<typeof testApp>['app'], body: BodyInit, type: string | undefined = setMediaType) =>
+const post = (app: ReturnType<typeof testApp>['app'], body: string, type: string | undefined = setMediaType) =>
   app.request(signalPath, { method: 'POST', body, headers: type === undefined ? {} : { 'content-type': type } })
 
 test('a SET reaches the broker as it came, and what is taken is answered without a body', async () => {
@@ -34,6 +34,7 @@ test('each refusal has its word of RFC 8935, and the checks stay in the record',
     const answer = await post(testApp({ receiveSignal: async () => refusal }).app, 'a.b.c')
     const text = await answer.text()
     expect([answer.status, answer.headers.get('content-type')]).toEqual([400, 'application/json'])
+    expect(answer.headers.get('content-language')).toBe('en')
     expect(setErrorSchema.parse(JSON.parse(text)).err).toBe(err)
     expect(text).not.toContain('hunter2')
   }

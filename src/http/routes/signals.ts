@@ -28,12 +28,17 @@ export const signalRoutes = (broker: Broker): readonly Route[] => [
       const text = await readSet(incoming)
       const received = text.ok ? await broker.receiveSignal(text.value, incoming.requestId) : text
       if (received.ok) return ok(accepted)
-      return codes[received.refusal.code].status >= 500 ? received : ok(jsonReply(400, setErrorOf(received.refusal)))
+      return codes[received.refusal.code].status >= 500 ? received : ok(refusalReply(received.refusal))
     },
   },
 ]
 
-const accepted: Reply = { status: 202, type: setMediaType, body: '' }
+const accepted: Reply = { status: 202, type: 'text/plain', body: '' }
+// The language of the description must be named (RFC 8935 section 2.3).
+const refusalReply = (refusal: Refusal): Reply => ({
+  ...jsonReply(400, setErrorOf(refusal)),
+  headers: { 'content-language': 'en' },
+})
 
 async function readSet(incoming: Incoming) {
   const type = incoming.header('content-type')?.split(';', 1)[0]?.trim().toLowerCase()
