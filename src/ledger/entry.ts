@@ -175,7 +175,7 @@ const kinds = [
     /** How many team members and workloads of the policies the signal is about. */
     matched: seconds,
     /** Whom it is about, where its identifiers name somebody: Issuer document and subject. */
-    subject_issuer: name.optional(),
+    issuer: name.optional(),
     subject: outsideText.optional(),
     /**
      * `recorded`: nothing follows. `ended`: what the subject held and was issued before `event_time` ends. `disabled`: that, and

@@ -12,7 +12,7 @@ type Received = Extract<Entry, { kind: 'signal.received' }>
 export function effectIn(
   entry: Received,
 ): { subject: Subject; effect: NonNullable<Received['effect']>; atMs: number } | undefined {
-  const { subject_issuer: issuer, subject, effect, event_time: time } = entry
+  const { issuer, subject, effect, event_time: time } = entry
   if (issuer === undefined || subject === undefined || effect === undefined || time === undefined) return undefined
   return { subject: { issuer, subject }, effect, atMs: Date.parse(time) }
 }

@@ -95,7 +95,7 @@ export function createReceiver(deps: ReceiverDeps): (text: string, request: Requ
     if (subjects.length === 0) await ledger.append({ ...base, effect: 'recorded', set: set.fingerprint })
     for (const [at, { issuer, subject }] of subjects.entries()) {
       const { effect, beforeMs } = event
-      const said = { subject_issuer: issuer, subject, effect, event_time: timeText(beforeMs) }
+      const said = { issuer, subject, effect, event_time: timeText(beforeMs) }
       const last = at === subjects.length - 1 ? { set: set.fingerprint } : {}
       await ledger.append({ ...base, ...said, ...last, ...ownerOf(policies(), { issuer, subject }) })
     }

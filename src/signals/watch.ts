@@ -49,12 +49,14 @@ export function createLeaverWatch(deps: Deps): LeaverWatch {
 
   async function tell(set: PolicySet, gone: Departed, wanted: ReadonlyMap<string, Finding>): Promise<void> {
     const by = { actor: { type: 'broker', reason: 'leavers' }, policy: set.digest } as const
-    for (const [finding, { severity, detail, workload, owner }] of wanted) {
-      // One that says something else now, such as another deadline, is opened anew.
-      if (openFindings.get(finding) === detail) continue
-      await ledger.append({ ...by, kind: 'finding.opened', finding, severity, detail, workload, owner })
-      openFindings.set(finding, detail)
-    }
+    // One that says something else now, such as another deadline, is opened anew.
+    const opened = [...wanted].filter(([finding, { detail }]) => openFindings.get(finding) !== detail)
+    await Promise.all(
+      opened.map(async ([finding, { severity, detail, workload, owner }]) => {
+        await ledger.append({ ...by, kind: 'finding.opened', finding, severity, detail, workload, owner })
+        openFindings.set(finding, detail)
+      }),
+    )
     const settled = [...openFindings.keys()].filter(
       (name) => !wanted.has(name) && !name.startsWith('identifier-changed-'),
     )

@@ -91,7 +91,7 @@ for (const vault of ['embedded', 'bao-raft'] as const) {
         signal: 'session-revoked',
         effect: 'ended',
         matched: 1,
-        subject_issuer: 'cluster-eu',
+        issuer: 'cluster-eu',
         subject: 'system:serviceaccount:orders:checkout',
       })
     })

@@ -106,7 +106,7 @@ test('what was on record when the broker died is carried out by the next', async
     source: 'hub',
     signal: 'account-disabled',
     matched: 1,
-    subject_issuer: 'cluster-eu',
+    issuer: 'cluster-eu',
     subject: checkoutSub,
     effect: 'disabled',
     event_time: new Date(clock.now()).toISOString(),

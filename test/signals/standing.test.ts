@@ -48,7 +48,7 @@ const storedOf = (index: number, effect: Effect, atMs: number): StoredEntry => (
     source: 'hub',
     signal: 'session-revoked',
     matched: 1,
-    subject_issuer: alice.issuer,
+    issuer: alice.issuer,
     subject: alice.subject,
     effect,
     event_time: new Date(atMs).toISOString(),

@@ -98,7 +98,7 @@ const sources: readonly Source[] = [
   column('bundles', 'integer'),
   column('destination', 'text'),
   column('v', 'integer'),
-  column('subject_issuer', 'text'),
+  column('issuer', 'text'),
   column('subject', 'text'),
   column('effect', 'text'),
   column('event_time', 'time'),

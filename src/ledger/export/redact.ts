@@ -112,7 +112,7 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   source: 'issuer',
   signal: 'signal',
   matched: 'kept',
-  subject_issuer: 'issuer',
+  issuer: 'issuer',
   subject: 'subject',
   effect: 'kept',
   event_time: 'kept',
