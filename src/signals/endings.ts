@@ -35,8 +35,10 @@ interface Deps {
 
 const byBroker = (reason: string): Provenance => ({ actor: { type: 'broker', reason } })
 
-const most = 1_000_000
-const pageSize = 1_000
+/** What is ending already is left to the sweep, which does not ask Vault more often than is good for it. */
+const isNotEnding = ({ status }: Grant): boolean => status !== 'ending'
+
+const pageSize = 10_000
 
 export function createEndings({ registry, tasks, endAll, standings }: Deps): Endings {
   async function endTasks(open: readonly Task[], cause: 'signal' | 'policy', by: Provenance): Promise<void> {
@@ -49,13 +51,29 @@ export function createEndings({ registry, tasks, endAll, standings }: Deps): End
     return found.filter((task) => task !== undefined).filter(({ status }) => status === 'open')
   }
 
+  /** Page by page, so that looking through all there is holds up nobody. */
+  async function liveGrants(
+    labels: readonly string[],
+    isMeant: (grant: Grant) => boolean | Promise<boolean>,
+  ): Promise<Grant[]> {
+    const found: Grant[] = []
+    for (let after: string | undefined; ; ) {
+      const page = await registry.find([...labels, 'live'], {
+        ...(after === undefined ? {} : { after }),
+        limit: pageSize,
+      })
+      for (const grant of page) if (await isMeant(grant)) found.push(grant)
+      after = page.at(-1)?.id
+      if (page.length < pageSize) return found
+    }
+  }
+
   const isOf = (subject: Subject, beforeMs: number) => (grant: Grant) =>
     grant.subject === subject.subject && grant.openedAtMs < beforeMs
 
   return {
     async endSubject(subject, workloads, beforeMs, { reason, by }) {
-      const live = await registry.find([`issuer=${subject.issuer}`, 'live'], { limit: most })
-      const grants = live.filter(isOf(subject, beforeMs))
+      const grants = await liveGrants([`issuer=${subject.issuer}`], isOf(subject, beforeMs))
       const open = new Map((await tasksOf(grants)).map((task) => [task.id, task]))
       for (const workload of workloads) {
         for (const task of await tasks.openOf(workload)) if (task.openedAtMs < beforeMs) open.set(task.id, task)
@@ -65,25 +83,16 @@ export function createEndings({ registry, tasks, endAll, standings }: Deps): End
     },
     async endWorkload(workload, cause) {
       const by = byBroker('leavers')
-      await endAll(await registry.find([`workload=${workload}`, 'live'], { limit: most }), { cause, by })
+      await endAll(await liveGrants([`workload=${workload}`], isNotEnding), { cause, by })
       await endTasks(await tasks.openOf(workload), 'policy', by)
     },
     async endLeftOvers() {
       if (!(await standings.any())) return
-      const stale: Grant[] = []
-      for (let after: string | undefined; ; ) {
-        const page = await registry.find(['live'], { ...(after === undefined ? {} : { after }), limit: pageSize })
-        for (const grant of page) {
-          const standing = await standings.get(grant)
-          if (
-            standing !== undefined &&
-            (standing.disabledAtMs !== undefined || grant.openedAtMs < standing.endedBeforeMs)
-          )
-            stale.push(grant)
-        }
-        after = page.at(-1)?.id
-        if (page.length < pageSize) break
-      }
+      const stale = await liveGrants([], async (grant) => {
+        const standing = await standings.get(grant)
+        if (standing === undefined || !isNotEnding(grant)) return false
+        return standing.disabledAtMs !== undefined || grant.openedAtMs < standing.endedBeforeMs
+      })
       const by = byBroker('signal')
       await endAll(stale, { cause: 'signal', by })
       await endTasks(await tasksOf(stale), 'signal', by)

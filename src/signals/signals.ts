@@ -1,11 +1,10 @@
-import type { Clock } from '../base/clock.ts'
+import type { Clock, Timer } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import type { RequestId } from '../base/ids.ts'
 import type { Log } from '../base/log.ts'
 import { ok, type Refusal, type Result } from '../base/result.ts'
 import { timeText } from '../contract/fields.ts'
 import type { Approvals } from '../grants/approvals.ts'
-import type { Identity } from '../identity/identity.ts'
 import type { StoredEntry } from '../ledger/ledger.ts'
 import type { IssuerPolicy } from '../policy/issuer.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
@@ -13,7 +12,7 @@ import { createEndings } from './endings.ts'
 import { isOurs } from './findings.ts'
 import { createFollowedSignals, effectIn } from './followed.ts'
 import { createReceiver, type Received, type ReceiverDeps, setKey } from './receive.ts'
-import { createStandings } from './standing.ts'
+import { type Bearer, createStandings } from './standing.ts'
 import { subjectKey, workloadsWithSub } from './subject.ts'
 import { createLeaverWatch } from './watch.ts'
 
@@ -25,7 +24,7 @@ export interface Signals {
    */
   receive(text: string, request: RequestId): Promise<Result<void>>
   /** Whether tokens of this identity are still good. Refuses `account_disabled` and `session_revoked`. */
-  check(identity: Pick<Identity, 'issuer' | 'subject' | 'issuedAtMs'>): Promise<Result<void>>
+  check(identity: Bearer): Promise<Result<void>>
   /** Whether a person (`issuer/subject`) has left, so that a yes of theirs counts no longer. */
   hasLeft(person: string): boolean
   /** The refusal of a workload for which nobody is left to answer, once its grace is over. */
@@ -53,6 +52,9 @@ interface Deps extends Omit<ReceiverDeps, 'standings' | 'openFindings' | 'state'
 type EndingsDeps = Parameters<typeof createEndings>[0]
 type StandingsDeps = Parameters<typeof createStandings>[0]
 
+/** What a signal should have ended and did not is looked for again after so long. */
+const retryMs = 5_000
+
 export function createSignals(deps: Deps): Signals {
   const { policies, state, ledger, approvals, clock, log } = deps
   const issuers = () => policies().issuers
@@ -64,10 +66,14 @@ export function createSignals(deps: Deps): Signals {
   const { disabled: departed } = standings
   const watch = createLeaverWatch({ ledger, policies, departed, openFindings, endings, clock, log })
   const underWay = new Set<Promise<void>>()
+  let again: Timer | undefined
 
   function run(work: Promise<void>): void {
     const watched = work
-      .catch((error: unknown) => log.error({ error: messageOf(error) }, 'signal_failed'))
+      .catch((error: unknown) => {
+        log.error({ error: messageOf(error) }, 'signal_failed')
+        again = clock.after(retryMs, () => run(endings.endLeftOvers()))
+      })
       .finally(() => underWay.delete(watched))
     underWay.add(watched)
   }
@@ -132,6 +138,7 @@ export function createSignals(deps: Deps): Signals {
       watch.start()
     },
     async stop() {
+      again?.cancel()
       await watch.stop()
       while (underWay.size > 0) await Promise.all(underWay)
     },

@@ -20,6 +20,9 @@ export interface Standing extends Subject {
   readonly enabledAtMs: number | undefined
 }
 
+/** What is looked at of whoever presents a token. */
+export type Bearer = Pick<Identity, 'issuer' | 'subject' | 'issuedAtMs' | 'claims'>
+
 /** What signals have said of each subject, on top of State. */
 export interface Standings {
   get(subject: Subject): Promise<Standing | undefined>
@@ -29,9 +32,9 @@ export interface Standings {
   apply(subject: Subject, effect: Effect, atMs: number): Promise<void>
   /**
    * Whether the tokens of this identity are still good. Refuses `account_disabled`, and `session_revoked` for a token from before
-   * the event; one that was issued within the second of the event passes.
+   * the event, or one that does not say (`iat`) when it was issued; one from within the second of the event passes.
    */
-  check(identity: Pick<Identity, 'issuer' | 'subject' | 'issuedAtMs'>): Promise<Result<void>>
+  check(identity: Bearer): Promise<Result<void>>
   /** Since when subjects are disabled, by their keys. Another map after each change. */
   disabled(): ReadonlyMap<string, number>
   /** Whether signals ever ended anything that is remembered. */
@@ -141,7 +144,9 @@ export function createStandings(deps: {
         )
       }
       // A token bears whole seconds, so it may have been issued as late as the end of its own.
-      if (identity.issuedAtMs + 1000 >= standing.endedBeforeMs) return ok(undefined)
+      const isDated = typeof identity.claims.iat === 'number'
+      if (standing.endedBeforeMs === 0 || (isDated && identity.issuedAtMs + 1000 >= standing.endedBeforeMs))
+        return ok(undefined)
       const before = new Date(standing.endedBeforeMs).toISOString()
       return refuse('session_revoked', 'signals.session', `what was issued before ${before} is worth nothing`)
     },

@@ -117,7 +117,12 @@ test('whatever the hub signs is taken or refused by value, and touches nobody it
       }),
       { numRuns: 1000 },
     )
-    const other = { issuer: 'cluster-eu', subject: 'somebody-else', issuedAtMs: clock.now() - 3_600_000 }
+    const other = {
+      issuer: 'cluster-eu',
+      subject: 'somebody-else',
+      issuedAtMs: clock.now() - 3_600_000,
+      claims: { iat: 1 },
+    }
     expect(await stage.signals.check(other)).toMatchObject({ ok: true })
     expect(stage.counted.some((line) => line.endsWith('received'))).toBe(true)
   })

@@ -114,7 +114,7 @@ test('what was on record when the broker died is carried out by the next', async
   const second = stageOf()
   await second.registry.restore(held.grant)
   for await (const stored of ledger.read(0)) await second.signals.recall(stored)
-  const identity = { issuer: 'cluster-eu', subject: checkoutSub, issuedAtMs: clock.now() }
+  const identity = { issuer: 'cluster-eu', subject: checkoutSub, issuedAtMs: clock.now(), claims: { iat: 1 } }
   expect(await second.signals.check(identity)).toMatchObject({ ok: false, refusal: { code: 'account_disabled' } })
   second.signals.start()
   await settled(second)
