@@ -4,8 +4,9 @@ import type { Provenance } from '../grants/provenance.ts'
 import type { Registry } from '../grants/registry.ts'
 import type { Task, Tasks } from '../grants/tasks.ts'
 import type { EndReason } from '../ledger/entry.ts'
+import type { PolicySet } from '../policy/policy-set.ts'
 import type { Standings } from './standing.ts'
-import type { Subject } from './subject.ts'
+import { type Subject, workloadsBySub } from './subject.ts'
 
 /** Which signal ends it, and by whom it came. */
 export interface SignalOrder {
@@ -31,6 +32,7 @@ interface Deps {
     order: { cause: EndReason; reason?: string; by: Provenance },
   ) => Promise<readonly EndedGrant[]>
   readonly standings: Standings
+  readonly policies: () => PolicySet
 }
 
 const byBroker = (reason: string): Provenance => ({ actor: { type: 'broker', reason } })
@@ -40,7 +42,7 @@ const isNotEnding = ({ status }: Grant): boolean => status !== 'ending'
 
 const pageSize = 10_000
 
-export function createEndings({ registry, tasks, endAll, standings }: Deps): Endings {
+export function createEndings({ registry, tasks, endAll, standings, policies }: Deps): Endings {
   async function endTasks(open: readonly Task[], cause: 'signal' | 'policy', by: Provenance): Promise<void> {
     for (const task of open) await tasks.end(task, { cause, by })
   }
@@ -95,7 +97,14 @@ export function createEndings({ registry, tasks, endAll, standings }: Deps): End
       })
       const by = byBroker('signal')
       await endAll(stale, { cause: 'signal', by })
-      await endTasks(await tasksOf(stale), 'signal', by)
+      const open = new Map((await tasksOf(stale)).map((task) => [task.id, task]))
+      for (const { name, subject } of workloadsBySub(policies())) {
+        const standing = await standings.get(subject)
+        if (standing === undefined) continue
+        const isStale = (atMs: number) => standing.disabledAtMs !== undefined || atMs < standing.endedBeforeMs
+        for (const task of await tasks.openOf(name)) if (isStale(task.openedAtMs)) open.set(task.id, task)
+      }
+      await endTasks([...open.values()], 'signal', by)
     },
   }
 }

@@ -2,7 +2,7 @@ import { sha256Hex } from '../base/digest.ts'
 import { timeText } from '../contract/fields.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
 import type { Departed, Orphaned } from './leavers.ts'
-import { type Subject, subjectKey } from './subject.ts'
+import { type Subject, subjectKey, workloadsBySub } from './subject.ts'
 
 /** Something for people to mend in the policies. */
 export interface Finding {
@@ -59,9 +59,6 @@ export function settledNames(set: PolicySet, open: Iterable<string>): readonly s
   if (about.length === 0) return []
   const named = new Set<string>()
   for (const { members } of set.teams) for (const member of members) named.add(renamedFinding(member))
-  for (const { policy, rules } of set.workloads) {
-    const sub = rules.find(({ label, glob }) => label === 'sub' && !glob)?.pattern
-    named.add(renamedFinding({ issuer: policy.match.issuer, subject: String(sub) }))
-  }
+  for (const { subject } of workloadsBySub(set)) named.add(renamedFinding(subject))
   return about.filter((name) => !named.has(name))
 }

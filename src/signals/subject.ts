@@ -56,9 +56,7 @@ function* namedBy(set: PolicySet, text: string): Iterable<Subject> {
   for (const { members } of set.teams) {
     for (const { issuer, subject } of members) if (subject === text) yield { issuer, subject }
   }
-  for (const workload of set.workloads) {
-    if (exactSub(workload) === text) yield { issuer: workload.policy.match.issuer, subject: text }
-  }
+  for (const { subject } of workloadsBySub(set)) if (subject.subject === text) yield subject
 }
 
 const exactSub = ({ rules }: CompiledWorkload): unknown =>
@@ -71,6 +69,15 @@ const knownAs = (set: PolicySet, subject: Subject): number =>
 /** Whether a team lists the subject. */
 const isMember = (set: PolicySet, { issuer, subject }: Subject): boolean =>
   set.teams.some(({ members }) => members.some((member) => member.issuer === issuer && member.subject === subject))
+
+/** Each workload that matches on one exact `sub`, and whose it is. */
+export function* workloadsBySub(set: PolicySet): Iterable<{ readonly name: string; readonly subject: Subject }> {
+  for (const workload of set.workloads) {
+    const sub = exactSub(workload)
+    const { issuer } = workload.policy.match
+    if (typeof sub === 'string') yield { name: workload.name, subject: { issuer, subject: sub } }
+  }
+}
 
 /** Workloads that match on exactly this `sub` of exactly this issuer, whatever else they match on. */
 export const workloadsWithSub = (set: PolicySet, { issuer, subject }: Subject): readonly CompiledWorkload[] =>

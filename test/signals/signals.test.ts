@@ -113,12 +113,16 @@ test('what was on record when the broker died is carried out by the next', async
   })
   const second = stageOf()
   await second.registry.restore(held.grant)
+  const at = { workload: 'checkout', owner: 'payments', purpose: 'read', environment: 'prod', intent: 'x' }
+  const idle = await second.tasks.open({ ...at, expiresAtMs: clock.now() + 3_600_000 }, by)
+  if (!idle.ok) throw new Error(idle.refusal.code)
   for await (const stored of ledger.read(0)) await second.signals.recall(stored)
   const identity = { issuer: 'cluster-eu', subject: checkoutSub, issuedAtMs: clock.now(), claims: { iat: 1 } }
   expect(await second.signals.check(identity)).toMatchObject({ ok: false, refusal: { code: 'account_disabled' } })
   second.signals.start()
   await settled(second)
   expect(await second.registry.get(held.grant.id)).toMatchObject({ status: 'ended', cause: 'signal' })
+  expect(await second.tasks.get(idle.value.id)).toMatchObject({ status: 'ended' })
 })
 
 test('a signal that was received before a restart is a replay after it, until it is too old anyway', async () => {
