@@ -216,9 +216,7 @@ export function otherLines({
   }
   for (const { form, perSecond, mostMb } of exports?.figures ?? []) {
     const all = grouped(exports?.entries ?? 0)
-    lines.push(
-      `${form} of ${all} entries: ${grouped(Math.round(perSecond))} a second, at most ${mostMb.toFixed(0)} MB`,
-    )
+    lines.push(`${form} of ${all} entries: ${grouped(Math.round(perSecond))} a second, at most ${mostMb.toFixed(0)} MB`)
   }
   if (broker !== undefined) {
     const { known, stranger } = broker.refusals
