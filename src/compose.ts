@@ -15,6 +15,7 @@ import type { Config } from './config/config.ts'
 import { createEngines, type Engines } from './engines/registry.ts'
 import { createApprovals } from './grants/approvals.ts'
 import { createEnder } from './grants/end.ts'
+import { endAll } from './grants/end-all.ts'
 import { byBroker } from './grants/provenance.ts'
 import { createReconciler } from './grants/reconcile.ts'
 import { createRegistry } from './grants/registry.ts'
@@ -25,6 +26,7 @@ import type { EntryLogs } from './http/entry-logs.ts'
 import { createMetrics } from './http/metrics.ts'
 import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
+import { setLifeSeconds } from './identity/set.ts'
 import { createVerifier } from './identity/verify.ts'
 import { createRefusals } from './ledger/refusals.ts'
 import { createSealer, openSealKey } from './ledger/seal.ts'
@@ -32,6 +34,7 @@ import { createEntryIndex } from './ledger/search/entry-index.ts'
 import type { loadPolicies } from './policy/load.ts'
 import { createPolicyStore } from './policy/store.ts'
 import { countFromLedger, readinessOf, watchedBy } from './readiness.ts'
+import { createSignals } from './signals/signals.ts'
 import { memoryState } from './state/memory.ts'
 import { version } from './version.ts'
 
@@ -95,6 +98,17 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const approvals = createApprovals({ state, ledger, clock })
     const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace })
     const tasks = createTasks({ state, ledger, registry, ender, clock })
+    const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
+    opened.push(async () => verifier.close())
+    const refusals = createRefusals({ ledger, clock })
+    const signals = createSignals({
+      verifySet: verifier.verifySet,
+      policies: policies.current,
+      endAll: (grants, order) => endAll(ender, grants, order),
+      setLifeSeconds,
+      count: metrics.signal,
+      ...{ state, ledger, refusals, registry, tasks, approvals, clock, log },
+    })
     const brake = createBrake({ limits: config.policyChange.brake, ledger, clock, log })
     const openLease = sealer.open
     const ended = { registry, tasks, ender, state, engine, openLease }
@@ -109,6 +123,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       state,
       policies,
       brake,
+      signals,
       clock,
       log,
     })
@@ -118,9 +133,6 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const reconcileEveryMs = config.reconcile.everyMs
     const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, reconcileEveryMs, clock, log })
 
-    const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
-    opened.push(async () => verifier.close())
-    const refusals = createRefusals({ ledger, clock })
     const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
     opened.push(() => entryIndex.close())
     const stages = {
@@ -137,7 +149,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       ender,
       justified,
     }
-    const broker = createBroker({ ...stages, entryIndex, clock, log, trace })
+    const broker = createBroker({ ...stages, signals, entryIndex, clock, log, trace })
 
     const draining = new AbortController()
     const parts = {
@@ -175,9 +187,11 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       await server.close(config.limits.drainTimeoutMs)
       await justified.stop()
       await sweep.stop()
+      await signals.stop()
       await ledger.append({ kind: 'broker.stopped', ...byBroker('stop'), cause: 'asked to stop' })
     })
     sweep.start()
+    signals.start()
     // The folder may have changed while no broker ran, and a kill may have come between a change and the ends it asks for.
     policies.follow(justified.changed)
     void justified.all().catch((error: unknown) => log.error({ error: messageOf(error) }, 'policy.change_failed'))

@@ -13,6 +13,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import type { PublishedLog } from '../ledger/log/published.ts'
 import { createRestart } from '../ledger/store/restart.ts'
 import type { PolicyStore } from '../policy/store.ts'
+import type { Signals } from '../signals/signals.ts'
 import type { State } from '../state/state.ts'
 
 interface Parts {
@@ -26,6 +27,7 @@ interface Parts {
   readonly state: State
   readonly policies: PolicyStore
   readonly brake: Brake
+  readonly signals: Signals
   readonly clock: Clock
   readonly log: Log
 }
@@ -40,9 +42,12 @@ const manyEntries = 20_000
 export async function resume(
   parts: Parts,
 ): Promise<{ readonly unsettled: readonly Grant[]; readonly stop: () => Promise<void> }> {
-  const { dir, key, ledger, state, policies, brake, clock, log } = parts
+  const { dir, key, ledger, state, policies, signals, brake, clock, log } = parts
   const useIn = recordedUses(() => policies.current().issuers)
-  const openEntries = createOpenEntries({ usedUntilMs: (entry) => useIn(entry)?.untilMs, now: clock.now })
+  const openEntries = createOpenEntries({
+    usedUntilMs: (entry) => useIn(entry)?.untilMs ?? signals.rememberedUntilMs(entry),
+    now: clock.now,
+  })
   const restart = createRestart({ dir, ledger, key, log })
   const { entries, unsettled } = await replay({
     ...parts,
@@ -50,6 +55,7 @@ export async function resume(
     async recall(stored) {
       openEntries.see(stored)
       brake.see(stored)
+      await signals.recall(stored)
       const use = useIn(stored.entry)
       if (use !== undefined && use.untilMs > clock.now()) await state.claim(use.key, use.untilMs)
     },
@@ -58,8 +64,9 @@ export async function resume(
   const unsubscribe = ledger.subscribe((stored) => {
     openEntries.see(stored)
     brake.see(stored)
+    signals.see(stored)
   })
-  const following = restart.follow(openEntries.list)
+  const following = restart.follow(() => Float64Array.from([...openEntries.list(), ...signals.list()]).sort())
   return {
     unsettled,
     async stop() {
