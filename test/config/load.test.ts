@@ -66,7 +66,7 @@ describe('a configuration', () => {
       },
       state: { kind: 'memory' },
       limits: { concurrency: 256, requestTimeoutMs: 30_000, drainTimeoutMs: 8_000 },
-      reconcile: { everyMs: 60_000 },
+      reconcile: { everyMs: 60_000, concurrency: 8, perSecond: 500 },
       log: { level: 'info' },
     })
   })

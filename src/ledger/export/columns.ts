@@ -98,6 +98,14 @@ const sources: readonly Source[] = [
   column('bundles', 'integer'),
   column('destination', 'text'),
   column('v', 'integer'),
+  column('trigger', 'text'),
+  column('dry_run', 'boolean'),
+  column('targets', 'integer'),
+  column('failed', 'integer'),
+  column('leases', 'integer'),
+  column('orphans', 'integer'),
+  column('foreign', 'integer'),
+  column('gone', 'integer'),
 ]
 
 export const columns: readonly Column[] = sources
