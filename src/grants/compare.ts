@@ -152,7 +152,7 @@ export function createComparison(deps: CompareDeps): Comparison {
     if (all || grants.length <= mostAskedSingly) return grants
     const after = askedLast.get(label) ?? ''
     const from = grants.findIndex(({ id }) => id > after)
-    const begin = from < 0 ? 0 : from
+    const begin = Math.max(from, 0)
     const chosen = [...grants.slice(begin), ...grants.slice(0, begin)].slice(0, mostAskedSingly)
     askedLast.set(label, chosen.at(-1)?.id ?? '')
     return chosen
