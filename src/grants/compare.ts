@@ -151,9 +151,10 @@ export function createComparison(deps: CompareDeps): Comparison {
   function inTurns(label: string, grants: readonly Grant[], all: boolean): readonly Grant[] {
     if (all || grants.length <= mostAskedSingly) return grants
     const after = askedLast.get(label) ?? ''
-    const from = grants.findIndex(({ id }) => id > after)
-    const begin = Math.max(from, 0)
-    const chosen = [...grants.slice(begin), ...grants.slice(0, begin)].slice(0, mostAskedSingly)
+    const sorted = grants.toSorted((a, b) => (a.id < b.id ? -1 : 1))
+    const later = sorted.filter(({ id }) => id > after)
+    const earlier = sorted.filter(({ id }) => id <= after)
+    const chosen = [...later, ...earlier].slice(0, mostAskedSingly)
     askedLast.set(label, chosen.at(-1)?.id ?? '')
     return chosen
   }

@@ -72,6 +72,8 @@ export function scriptedEngine(clock: FakeClock) {
     revokeFaults: [] as Error[],
     listFaults: [] as Error[],
     lookUpFaults: [] as Error[],
+    /** The kind has no leases to list. */
+    listsNothing: false,
     /** Ids that were looked up. */
     lookUps: [] as string[],
     /** Awaited once Vault has made its list, before it arrives. */
@@ -88,17 +90,18 @@ export function scriptedEngine(clock: FakeClock) {
     async mint(order) {
       const fault = script.mintFaults.shift()
       if (fault !== undefined && fault instanceof BrokerFault && fault.code === 'engine_refused') throw fault
-      const id = `database/creds/orders-ro/${++minted}`
+      const user = `v-${++minted}`
+      const id = `database/creds/orders-ro/${minted}`
       leases.add(id)
       script.madeAtMs.set(id, clock.now())
       await script.beforeAnswer?.()
       if (fault !== undefined) throw fault
       return {
-        secret: new Secret({ username: `v-${minted}`, password: 'hunter2' }),
+        secret: new Secret({ username: user, password: 'hunter2' }),
         handle: new Secret<LeaseHandle>({ type: 'lease', id }),
         expiresAtMs: clock.now() + order.ttlSeconds * 1000,
         renewable: true,
-        publicIds: [{ type: 'database_user', value: `v-${minted}` }],
+        publicIds: [{ type: 'database_user', value: user }],
       }
     },
     renew: async (_, ttlSeconds) => ({ expiresAtMs: clock.now() + ttlSeconds * 1000 }),
@@ -111,6 +114,7 @@ export function scriptedEngine(clock: FakeClock) {
     async leases() {
       const fault = script.listFaults.shift()
       if (fault !== undefined) throw fault
+      if (script.listsNothing) return undefined
       const listed = [...leases]
         .filter((id) => id.startsWith('database/'))
         .map((id) => new Secret<LeaseHandle>({ type: 'lease', id }))
@@ -131,11 +135,13 @@ export function scriptedEngine(clock: FakeClock) {
   return { engine, script }
 }
 
+type Scripted = Pick<ReturnType<typeof scriptedEngine>, 'engine' | 'script'>
+
 /** The grants stage over memory and a given ledger, wired as `compose.ts` does. */
 export function grantsStage(
   ledger: Ledger,
   clock: FakeClock,
-  scripted = scriptedEngine(clock),
+  scripted: Scripted = scriptedEngine(clock),
   vault: { exclusive?: boolean; standby?: boolean; tokenSinceMs?: number; credentials?: readonly string[] } = {},
 ) {
   const state = memoryState(clock)
@@ -226,6 +232,7 @@ export function grantsStage(
     mint,
     issue,
     vault,
-    ...scripted,
+    engine: scripted.engine,
+    script: scripted.script,
   }
 }
