@@ -13,6 +13,7 @@ import { measureLedger } from './ledger.ts'
 import { measurePolicy } from './policy.ts'
 import { measureProofs } from './prove.ts'
 import { measureQueries } from './query.ts'
+import { measureReconciling } from './reconcile.ts'
 import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
 import { type BenchVault, startVault } from './vault.ts'
 import { createIssuer, type EngineName, engines } from './world.ts'
@@ -27,6 +28,7 @@ const parts = [
   'reload',
   'grants',
   'start',
+  'reconcile',
   'issuance',
 ] as const
 type Part = (typeof parts)[number]
@@ -52,6 +54,7 @@ const full = {
   ledgerRuns: 5,
   ledgerMs: 2_000,
   provenEntries: 1_000_000,
+  leases: 50_000,
 }
 const quick = {
   rounds: 3,
@@ -63,6 +66,7 @@ const quick = {
   ledgerRuns: 3,
   ledgerMs: 1_000,
   provenEntries: 100_000,
+  leases: 5_000,
 }
 
 async function main(): Promise<void> {
@@ -162,6 +166,10 @@ async function measure(
   if (wanted('start')) {
     say(`serve: start over ${plan.provenEntries.toLocaleString('en-US')} entries`)
     done({ start: await measureStarts(around, plan.provenEntries) })
+  }
+  if (wanted('reconcile') && around.vault.real) {
+    say(`serve: reconciling ${plan.leases.toLocaleString('en-US')} leases`)
+    done({ reconcile: await measureReconciling(around, plan.leases, plan.leases / 250) })
   }
   if (wanted('issuance') && !around.vault.real) {
     say(
