@@ -65,7 +65,7 @@ for (const vault of ['embedded', 'bao-raft'] as const) {
     /** Ends the lease of a grant as somebody does who goes round the broker. */
     async function endLeaseOf(grant: string): Promise<void> {
       const [entry] = await world.entries({ grant, kind: 'grant.issued' })
-      const { hash } = entry?.lease as { hash: string }
+      const { hash } = (entry?.lease ?? {}) as { hash?: string }
       const leases = await world.leases('orders-ro')
       const id = leases.find((each) => sha256Hex(canonicalJson({ type: 'lease', id: each })) === hash)
       await api('PUT', 'sys/leases/revoke', { lease_id: id, sync: true })
