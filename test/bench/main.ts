@@ -16,12 +16,14 @@ import { measureQueries } from './query.ts'
 import { measureReconciling } from './reconcile.ts'
 import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
 import { type BenchVault, startVault } from './vault.ts'
+import { measureVerification } from './verify.ts'
 import { createIssuer, type EngineName, engines } from './world.ts'
 
 const parts = [
   'policy',
   'ledger',
   'prove',
+  'verify',
   'query',
   'export',
   'broker',
@@ -53,6 +55,7 @@ const full = {
   refusalRounds: 8,
   ledgerRuns: 5,
   ledgerMs: 2_000,
+  verifyRuns: 5,
   provenEntries: 1_000_000,
   leases: 50_000,
 }
@@ -65,6 +68,7 @@ const quick = {
   refusalRounds: 3,
   ledgerRuns: 3,
   ledgerMs: 1_000,
+  verifyRuns: 3,
   provenEntries: 100_000,
   leases: 5_000,
 }
@@ -142,6 +146,10 @@ async function measure(
   if (wanted('prove')) {
     say(`ledger: proofs over ${plan.provenEntries.toLocaleString('en-US')} entries`)
     done({ prove: await measureProofs(plan.provenEntries, 1000) })
+  }
+  if (wanted('verify')) {
+    say(`ledger: verification of ${plan.provenEntries.toLocaleString('en-US')} entries`)
+    done({ verify: await measureVerification(plan.provenEntries, plan.verifyRuns) })
   }
   if (wanted('export')) {
     say(`ledger: exports of ${plan.provenEntries.toLocaleString('en-US')} entries`)

@@ -270,6 +270,7 @@ describe('variables', () => {
         value: [{ name: 'w', url: 'https://w', vkey: witness }],
       },
       'ledger.quorum': { text: '1', value: 1 },
+      'reconcile.concurrency': { text: '3', value: 3 },
     }
     const name = setting.path.join('.')
     if (known[name] !== undefined) return known[name]
