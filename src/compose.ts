@@ -13,6 +13,7 @@ import type { Config } from './config/config.ts'
 import { createEngines, type Engines } from './engines/registry.ts'
 import { createApprovals } from './grants/approvals.ts'
 import { createEnder } from './grants/end.ts'
+import { endAll } from './grants/end-all.ts'
 import { createFindings } from './grants/findings.ts'
 import { createPace } from './grants/pace.ts'
 import { byBroker } from './grants/provenance.ts'
@@ -25,6 +26,7 @@ import type { EntryLogs } from './http/entry-logs.ts'
 import { createMetrics } from './http/metrics.ts'
 import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
+import { setLifeSeconds } from './identity/set.ts'
 import { createVerifier } from './identity/verify.ts'
 import { createRefusals } from './ledger/refusals.ts'
 import { createSealer, openSealKey } from './ledger/seal.ts'
@@ -32,6 +34,7 @@ import { createEntryIndex } from './ledger/search/entry-index.ts'
 import type { loadPolicies } from './policy/load.ts'
 import { createPolicyStore } from './policy/store.ts'
 import { countFromLedger, readinessOf, watchedBy } from './readiness.ts'
+import { createSignals } from './signals/signals.ts'
 import { memoryState } from './state/memory.ts'
 import { version } from './version.ts'
 
@@ -95,6 +98,17 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const approvals = createApprovals({ state, ledger, clock })
     const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace })
     const tasks = createTasks({ state, ledger, registry, ender, clock })
+    const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
+    opened.push(async () => verifier.close())
+    const refusals = createRefusals({ ledger, clock })
+    const signals = createSignals({
+      verifySet: verifier.verifySet,
+      policies: policies.current,
+      endAll: (grants, order) => endAll(ender, grants, order),
+      setLifeSeconds,
+      count: metrics.signal,
+      ...{ state, ledger, refusals, registry, tasks, approvals, clock, log },
+    })
     const findings = createFindings(ledger)
     const resumed = await resume({
       dir: config.ledger.dir,
@@ -105,6 +119,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       approvals,
       state,
       policies,
+      signals,
       findings,
       clock,
       log,
@@ -129,9 +144,6 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     })
     const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, clock, log })
 
-    const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
-    opened.push(async () => verifier.close())
-    const refusals = createRefusals({ ledger, clock })
     const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
     opened.push(() => entryIndex.close())
     const stages = {
@@ -148,7 +160,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       ender,
       reconciler,
     }
-    const broker = createBroker({ ...stages, entryIndex, clock, log, trace })
+    const broker = createBroker({ ...stages, signals, entryIndex, clock, log, trace })
 
     const draining = new AbortController()
     const parts = {
@@ -185,10 +197,12 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       draining.abort()
       await server.close(config.limits.drainTimeoutMs)
       await sweep.stop()
+      await signals.stop()
       await reconciler.stop()
       await ledger.append({ kind: 'broker.stopped', ...byBroker('stop'), cause: 'asked to stop' })
     })
     sweep.start()
+    signals.start()
 
     return {
       url: server.url,

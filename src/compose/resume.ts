@@ -12,6 +12,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import type { PublishedLog } from '../ledger/log/published.ts'
 import { createRestart } from '../ledger/store/restart.ts'
 import type { PolicyStore } from '../policy/store.ts'
+import type { Signals } from '../signals/signals.ts'
 import type { State } from '../state/state.ts'
 
 interface Parts {
@@ -24,6 +25,7 @@ interface Parts {
   readonly approvals: Approvals
   readonly state: State
   readonly policies: PolicyStore
+  readonly signals: Signals
   readonly findings: Findings
   readonly clock: Clock
   readonly log: Log
@@ -36,15 +38,19 @@ const manyEntries = 20_000
  * Puts memory where the record left it, and keeps note from then on of what a next start must read.
  */
 export async function resume(parts: Parts): Promise<{ readonly stop: () => Promise<void> }> {
-  const { dir, key, ledger, state, policies, findings, clock, log } = parts
+  const { dir, key, ledger, state, policies, findings, signals, clock, log } = parts
   const useIn = recordedUses(() => policies.current().issuers)
-  const openEntries = createOpenEntries({ usedUntilMs: (entry) => useIn(entry)?.untilMs, now: clock.now })
+  const openEntries = createOpenEntries({
+    usedUntilMs: (entry) => useIn(entry)?.untilMs ?? signals.rememberedUntilMs(entry),
+    now: clock.now,
+  })
   const restart = createRestart({ dir, ledger, key, log })
   const { entries } = await replay({
     ...parts,
     entries: restart.entries(),
     async recall(stored) {
       openEntries.see(stored)
+      await signals.recall(stored)
       findings.see(stored)
       const use = useIn(stored.entry)
       if (use !== undefined && use.untilMs > clock.now()) await state.claim(use.key, use.untilMs)
@@ -54,8 +60,9 @@ export async function resume(parts: Parts): Promise<{ readonly stop: () => Promi
   const unsubscribe = ledger.subscribe((stored) => {
     openEntries.see(stored)
     findings.see(stored)
+    signals.see(stored)
   })
-  const following = restart.follow(openEntries.list)
+  const following = restart.follow(() => Float64Array.from([...openEntries.list(), ...signals.list()]).sort())
   return {
     async stop() {
       await following.stop()

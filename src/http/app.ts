@@ -22,6 +22,7 @@ import { metricsRoutes } from './routes/metrics.ts'
 import { openApiRoutes } from './routes/openapi.ts'
 import { policyRoutes } from './routes/policies.ts'
 import { reconcileRoutes } from './routes/reconcile.ts'
+import { signalRoutes } from './routes/signals.ts'
 import { taskRoutes } from './routes/tasks.ts'
 
 export interface AppDeps {
@@ -71,6 +72,7 @@ export function createApp(deps: AppDeps): App {
     ...eventRoutes(broker, deps.clock, limits.streamBeatMs),
     ...logRoutes(broker, deps.publishedLog),
     ...policyRoutes(broker),
+    ...signalRoutes(broker),
     ...reconcileRoutes(broker),
     ...healthRoutes(deps.readiness),
     ...metricsRoutes(deps.metrics),
