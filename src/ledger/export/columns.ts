@@ -103,6 +103,14 @@ const sources: readonly Source[] = [
   column('effect', 'text'),
   column('event_time', 'time'),
   column('set', 'text'),
+  column('trigger', 'text'),
+  column('dry_run', 'boolean'),
+  column('targets', 'integer'),
+  column('failed', 'integer'),
+  column('leases', 'integer'),
+  column('orphans', 'integer'),
+  column('foreign', 'integer'),
+  column('gone', 'integer'),
 ]
 
 export const columns: readonly Column[] = sources
