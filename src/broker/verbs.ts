@@ -13,6 +13,7 @@ import type {
   RevocationResult,
 } from '../contract/grant.ts'
 import type { PolicyStatus } from '../contract/policy.ts'
+import type { ReconcileRequest, ReconcileResult, ReconcileStatus } from '../contract/reconcile.ts'
 import type { EndedTask, TaskRequest, TaskView } from '../contract/task.ts'
 import { type Approval, approvalView } from '../grants/approvals.ts'
 import { isOperator, mayEnd, mayReadLog, maySee } from '../grants/authority.ts'
@@ -48,6 +49,10 @@ export interface Verbs extends RecordVerbs {
   reloadPolicies(caller: Caller): Promise<Result<PolicyStatus>>
   /** Lets the policies in force end what was held back from them. */
   acceptPolicies(caller: Caller, digest: string): Promise<Result<PolicyStatus>>
+  /** Compares the leases in Vault with the ledger now; for operators. Refuses `state_conflict` while another does. */
+  reconcile(caller: Caller, request: ReconcileRequest): Promise<Result<ReconcileResult>>
+  /** The round under way and what the last one came to; for operators. */
+  reconcileStatus(caller: Caller): Promise<Result<ReconcileStatus>>
   /** Ends a grant whose secret never reached its caller. Never rejects: the sweep goes on with what fails. */
   endUndelivered(id: GrantId): Promise<void>
 }
@@ -190,6 +195,16 @@ export function createVerbs(stages: Stages): Verbs {
       await ender.end(grant, { cause: 'undelivered', by: byBroker('undelivered') }).catch(() => {})
     },
     receiveSignal: stages.signals.receive,
+    reconcile: (caller, request) =>
+      entered(caller, async ({ party, by }) =>
+        isOperator(party)
+          ? stages.reconciler.demand({ dryRun: request.dry_run ?? false, by })
+          : refuse('role_required', 'reconcile', 'needs an operator'),
+      ),
+    reconcileStatus: (caller) =>
+      entered(caller, async ({ party }) =>
+        isOperator(party) ? ok(stages.reconciler.status()) : refuse('role_required', 'reconcile', 'needs an operator'),
+      ),
     policies: (caller) =>
       entered(caller, async ({ party }) =>
         isOperator(party) || mayReadLog(party)

@@ -29,6 +29,12 @@ import {
   storedEntrySchema,
 } from '../contract/ledger.ts'
 import { type PolicyStatus, policyStatusSchema } from '../contract/policy.ts'
+import {
+  type ReconcileResult,
+  type ReconcileStatus,
+  reconcileResultSchema,
+  reconcileStatusSchema,
+} from '../contract/reconcile.ts'
 import { type EndedTask, endedTaskSchema, type TaskRequest, type TaskView, taskSchema } from '../contract/task.ts'
 import { type Answer, type Call, send, type Target } from './broker-call.ts'
 import { CommandError, exit } from './command.ts'
@@ -53,6 +59,8 @@ export interface BrokerClient {
   acceptPolicies(digest: string): Promise<PolicyStatus>
   entries(filter: Readonly<Record<string, string>>): Promise<EntryList>
   archive(before: string | number): Promise<Archived>
+  reconcile(dryRun: boolean): Promise<ReconcileResult>
+  reconcileStatus(): Promise<ReconcileStatus>
   entry(index: number): Promise<StoredEntryView>
   /** The text of a receipt, as it came; tries again for some seconds while no checkpoint covers the entry. */
   receipt(index: number): Promise<string>
@@ -68,6 +76,8 @@ export interface BrokerClient {
 const endingDeadlineMs = 120_000
 // Each bundle is copied and read back.
 const archivingDeadlineMs = 600_000
+// As long as the broker itself lets it take.
+const reconcilingDeadlineMs = 600_000
 
 /** A client of the broker at `url`. A refusal (4xx) is never retried. */
 export function createBrokerClient(to: Target): BrokerClient {
@@ -106,6 +116,9 @@ export function createBrokerClient(to: Target): BrokerClient {
       call(policyStatusSchema, post('/v1/policies/accept', { digest }, { deadlineMs: endingDeadlineMs })),
     archive: (before) =>
       call(archivedSchema, post('/v1/ledger/archive', { before }, { deadlineMs: archivingDeadlineMs })),
+    reconcile: (dryRun) =>
+      call(reconcileResultSchema, post('/v1/reconcile', { dry_run: dryRun }, { deadlineMs: reconcilingDeadlineMs })),
+    reconcileStatus: () => call(reconcileStatusSchema, get('/v1/reconcile')),
     entries: (filter) => call(entryListSchema, get(`/v1/ledger/entries?${new URLSearchParams(filter)}`)),
     entry: (index) => call(storedEntrySchema, get(`/v1/ledger/entries/${index}`)),
     async receipt(index) {

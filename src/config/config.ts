@@ -64,7 +64,12 @@ export interface Config {
     readonly requestTimeoutMs: number
     readonly drainTimeoutMs: number
   }
-  readonly reconcile: { readonly everyMs: number }
+  readonly reconcile: {
+    readonly everyMs: number
+    /** Calls to Vault at once, and begun within a second. */
+    readonly concurrency: number
+    readonly perSecond: number
+  }
   /** How much one change of the policies may end at once; see `BrakeLimits`. */
   readonly policyChange: { readonly brake: { readonly percent: number; readonly least: number } }
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }

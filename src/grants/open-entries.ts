@@ -3,9 +3,9 @@ import type { StoredEntry } from '../ledger/ledger.ts'
 import { keepEndedMs } from './registry.ts'
 
 /**
- * Follows the ledger and knows which of its entries still matter: those of grants, tasks and approvals that are open or have only
- * just ended, those that tell of a token's use while some clock accepts the token, and whether what the policies in force would end is
- * held back. A restart reads these and no others.
+ * Follows the ledger and knows which of its entries still matter: those of grants, tasks, approvals and findings that are open or have
+ * only just ended, those that tell of a token's use while some clock accepts the token, and whether what the policies in force would end
+ * is held back. A restart reads these and no others.
  * It is derived from the entries alone, so it can be made again from them at any time.
  */
 export interface OpenEntries {
@@ -97,6 +97,7 @@ export function createOpenEntries(options: {
 function subjectOf(entry: Entry): string | undefined {
   if (entry.kind.startsWith('grant.')) return entry.grant
   if (entry.kind.startsWith('task.')) return entry.task
+  if (entry.kind === 'finding.opened' || entry.kind === 'finding.closed') return entry.finding
   return entry.kind.startsWith('approval.') ? entry.approval : undefined
 }
 
@@ -108,6 +109,7 @@ function ends({ kind }: Entry): boolean {
     case 'approval.denied':
     case 'approval.expired':
     case 'approval.used':
+    case 'finding.closed':
       return true
     default:
       return false

@@ -1,4 +1,4 @@
-import { createPacer } from './pacer.ts'
+import { createPacer } from '../base/pacer.ts'
 import type { PolicySet } from './policy-set.ts'
 
 /**

@@ -1,6 +1,6 @@
+import { createPacer } from '../base/pacer.ts'
 import type { Grant } from '../grants/grant.ts'
 import { type Asked, foresee, judge, type Standing } from './judge.ts'
-import { createPacer } from './pacer.ts'
 import type { PolicySet } from './policy-set.ts'
 
 /** A live grant that a change would end, or end earlier. */
