@@ -1,5 +1,7 @@
+import { timeText } from './contract/fields.ts'
 import type { Readiness } from './contract/readiness.ts'
 import type { VaultSession } from './engines/vault-session.ts'
+import type { Registry } from './grants/registry.ts'
 import type { EntryLogs } from './http/entry-logs.ts'
 import type { MetricSources, Metrics } from './http/metrics.ts'
 import type { Verifier } from './identity/verify.ts'
@@ -10,6 +12,7 @@ import type { State } from './state/state.ts'
 interface Parts {
   readonly ledger: Ledger
   readonly session: VaultSession
+  readonly registry: Pick<Registry, 'hangingOn'>
   readonly verifier: Verifier
   readonly policies: PolicyStore
   readonly state: State
@@ -27,12 +30,26 @@ export async function readinessOf(parts: Parts): Promise<Readiness> {
     issuers: parts.verifier
       .status()
       .map(({ issuer, ready, detail }) => ({ name: issuer, ready, problem: ready ? null : detail })),
-    vault: { ready: vault.ok, problem: vault.ok ? null : vault.detail },
+    vault: { ready: vault.ok, problem: vault.ok ? null : vault.detail, tokens: await tokensOf(parts) },
     // A ledger that cannot write ends the process, so one that answers can.
     ledger: { ready: true, problem: null, size: parts.ledger.head().size },
     state: { ready: true, problem: null },
     policy: parts.policies.status(),
   }
+}
+
+/** The broker's own Vault tokens that are kept alive, and what hangs on each. */
+async function tokensOf({ session, registry }: Parts): Promise<Readiness['vault']['tokens']> {
+  const text = (instantMs: number | undefined) => (instantMs === undefined ? null : timeText(instantMs))
+  const described = session.generations().map(async (view) => ({
+    generation: view.generation,
+    current: view.current,
+    grants: await registry.hangingOn(view.generation),
+    logged_in_at: timeText(view.bornAtMs),
+    expires_at: text(view.expiresAtMs),
+    ends_at: text(view.endsAtMs),
+  }))
+  return Promise.all(described)
 }
 
 /** What `/metrics` reads when it is asked. */
@@ -45,6 +62,7 @@ export function watchedBy(parts: Parts): MetricSources {
       return { digest, refused: refused !== null, loadedAtMs: Date.parse(loaded_at) }
     },
     vaultUp: () => parts.session.ready().ok,
+    vaultTokens: () => tokensOf(parts),
     issuers: () => parts.verifier.status().map(({ issuer, ready }) => ({ name: issuer, ready })),
     lostEntryLogs: () => parts.entryLogs?.lost() ?? 0,
   }

@@ -12,6 +12,7 @@ export type FaultKind =
   | 'standby'
   | 'rate_limited'
   | 'server'
+  | 'interrupted'
   | 'gateway'
   | 'not_logged_in'
   | 'denied'
@@ -39,6 +40,7 @@ export const faultRules: Readonly<Record<FaultKind, FaultRule>> = {
   standby: unavailable('any', 2, 'this Vault node is a standby and did not pass the call on'),
   rate_limited: unavailable('none', 1, 'a rate limit quota of Vault is reached'),
   server: unavailable('none', 5, 'Vault failed'),
+  interrupted: unknown('safe', 2, 'Vault was interrupted at its work, as by a change of its leader'),
   gateway: unknown('safe', 2, 'something in front of Vault answered in its place'),
   not_logged_in: unavailable('none', 2, 'the broker has no valid Vault token'),
   denied: {
@@ -111,7 +113,8 @@ const errorClasses: readonly (readonly [pattern: RegExp, name: string, hint: str
   [/permission denied/i, 'permission denied', ''],
   [/invalid token|bad token|token not found/i, 'invalid token', ''],
   [/sealed/i, 'sealed', ''],
-  [/standby|not the active node|no active/i, 'standby', ''],
+  [/standby|not the active node|no active|active cluster node not found/i, 'standby', ''],
+  [/forwarding|context canceled|context deadline exceeded|leadership|shutting down/i, 'interrupted', ''],
   [/quota exceeded/i, 'quota exceeded', ''],
   [
     /child policies must be subset/i,

@@ -98,6 +98,7 @@ const sources: readonly Source[] = [
   column('bundles', 'integer'),
   column('destination', 'text'),
   column('v', 'integer'),
+  column('generation', 'integer'),
 ]
 
 export const columns: readonly Column[] = sources

@@ -94,6 +94,7 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   renewable: 'kept',
   revocable: 'kept',
   static: 'kept',
+  generation: 'kept',
   ambiguous: 'kept',
   detail: 'text',
   cause: 'kept',
