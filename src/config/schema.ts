@@ -55,8 +55,7 @@ const role = z.string().min(1).max(200).describe('Role of the method `kubernetes
 
 // The alternatives share a key, and the page of settings has one line for it.
 const tokenFileText =
-  '`token`: file with the Vault token, `VAULT_TOKEN` when absent. `kubernetes`, `jwt`: file with the token to log in with, ' +
-  'read at each login; with `kubernetes` that of the pod when absent'
+  '`token`: file with the Vault token; `kubernetes`, `jwt`: with the token to log in with, read at each login'
 
 const token = z.strictObject({
   method: z.literal('token').describe('How the broker logs in to Vault'),
@@ -76,9 +75,7 @@ const jwt = z.strictObject({ method: z.literal('jwt'), mount, role, tokenFile: p
 const vault = z.strictObject({
   address: z
     .union([httpUrl, z.array(httpUrl).min(1).max(16)])
-    .describe(
-      'Vault or OpenBao; `VAULT_ADDR` means the same. A list names the servers of one cluster, which are tried in that order',
-    ),
+    .describe('Vault or OpenBao; `VAULT_ADDR` means the same. A list: the servers of one cluster, tried in that order'),
   namespace: z.string().min(1).max(512).optional().describe('Namespace; `VAULT_NAMESPACE` means the same'),
   caFile: path
     .optional()

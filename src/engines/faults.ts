@@ -111,6 +111,11 @@ export class AmbiguousMint extends VaultFault {
 // Vault words its errors freely and quotes what it was sent, so only a known class of error goes on. The hint says what to do.
 const errorClasses: readonly (readonly [pattern: RegExp, name: string, hint: string])[] = [
   [/permission denied/i, 'permission denied', ''],
+  [
+    /error validating token|invalid role or secret id/i,
+    'login refused',
+    'compare what the broker logs in with to the role of the login method: issuer, audience, subject, life; role id, secret id',
+  ],
   [/invalid token|bad token|token not found/i, 'invalid token', ''],
   [/sealed/i, 'sealed', ''],
   [/standby|not the active node|no active|active cluster node not found/i, 'standby', ''],
@@ -125,7 +130,7 @@ const errorClasses: readonly (readonly [pattern: RegExp, name: string, hint: str
   [/invalid accessor/i, 'accessor not found', ''],
   [/lease is not renewable/i, 'lease is not renewable', ''],
   [
-    /unknown role|role .* not found|unknown role:/i,
+    /unknown role|role .* (?:not|could not be) found/i,
     'unknown role',
     'create the role, or correct `role` in the Credential',
   ],
