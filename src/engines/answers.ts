@@ -32,6 +32,9 @@ export function faultOf(thrown: unknown, verb: Verb, path: string, policy = 'of 
     errorClass,
     ...(body.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: body.retryAfterSeconds }),
   }
+  if (kind === 'denied' && path.startsWith('auth/') && path.endsWith('/login')) {
+    return new VaultFault(kind, `${what}: Vault answered ${said}. ${loginHint}`, details)
+  }
   if (kind === 'denied') {
     const needed = path.startsWith('sys/leases/lookup/') ? [capabilities[verb], 'sudo'] : [capabilities[verb]]
     return new VaultFault(
@@ -43,6 +46,8 @@ export function faultOf(thrown: unknown, verb: Verb, path: string, policy = 'of 
   const todo = hint === '' ? '' : `: ${hint}`
   return new VaultFault(kind, `${what}: ${faultRules[kind].text} (${said})${todo}`, details)
 }
+
+const loginHint = 'It does not take what the broker logs in with; compare that with the role of the login method'
 
 function kindOf(status: number, errorClass: string, fromVault: boolean): FaultKind {
   if (errorClass === 'sealed' && status >= 500) return 'sealed'

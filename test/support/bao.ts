@@ -43,12 +43,12 @@ export async function startBao({ mode }: { readonly mode: 'dev' | 'raft' }): Pro
 async function startDev(name: string, folder: string): Promise<TestBao> {
   const port = await freePort()
   const rootToken = 'test-root'
-  const server = run(name, folder, [
+  const server = runBao(folder, [
     '-dev',
     '-dev-no-store-token',
     `-dev-root-token-id=${rootToken}`,
     `-dev-listen-address=127.0.0.1:${port}`,
-  ])
+  ], name)
   const address = `http://127.0.0.1:${port}`
   await answering(server, address)
   return { address, rootToken, unsealKey: undefined, auditLog: undefined, stop: () => server.stop() }
@@ -71,7 +71,7 @@ async function startRaft(name: string, folder: string, tries: number): Promise<T
       `api_addr = "${address}"\ncluster_addr = "https://127.0.0.1:${clusterPort}"\n` +
       `${name === 'vault' ? 'disable_mlock = true\n' : ''}${audit}`,
   )
-  const server = run(name, folder, [`-config=${config}`])
+  const server = runBao(folder, [`-config=${config}`], name)
   await answering(server, address)
   const open = vaultApi(address, '')
   const init = await open('PUT', 'sys/init', { secret_shares: 1, secret_threshold: 1 })
@@ -85,28 +85,37 @@ async function startRaft(name: string, folder: string, tries: number): Promise<T
   return { address, rootToken, unsealKey, auditLog, stop: () => server.stop() }
 }
 
-interface Running {
+/** A server process. */
+export interface BaoProcess {
   readonly child: ChildProcess
+  /** Ends it at once and keeps its folder. */
+  end(): Promise<void>
   stop(): Promise<void>
 }
 
-function run(name: string, folder: string, options: readonly string[]): Running {
+/** Runs the server that is there with those options; it ends with this process, and its folder with it. */
+export function runBao(folder: string, options: readonly string[], name = program ?? ''): BaoProcess {
   const { VAULT_ADDR: _a, BAO_ADDR: _b, VAULT_TOKEN: _c, BAO_TOKEN: _d, ...rest } = process.env
   const env = { ...rest, HOME: folder }
   const child = spawn(name, ['server', ...options], { stdio: 'ignore', cwd: folder, env })
   const release = child.pid === undefined ? () => {} : guard(child.pid, 'KILL', folder)
+  async function end(): Promise<void> {
+    child.kill('SIGKILL')
+    await ended(child)
+    release()
+  }
   return {
     child,
+    end,
     async stop() {
-      child.kill('SIGKILL')
-      await ended(child)
-      release()
+      await end()
       await rm(folder, { recursive: true, force: true })
     },
   }
 }
 
-async function answering(server: Running, address: string): Promise<void> {
+/** Waits until the server answers at that address, well or not. @throws Error when it has ended */
+export async function answering(server: BaoProcess, address: string): Promise<void> {
   const up = async (): Promise<true | undefined> => {
     if (server.child.exitCode !== null) return true
     await fetch(`${address}/v1/sys/health`)
