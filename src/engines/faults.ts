@@ -93,6 +93,9 @@ export class VaultFault extends BrokerFault {
   }
 }
 
+/** Whether Vault answered and said no, so that asking again says nothing new. */
+export const isRefusal = (thrown: unknown): boolean => thrown instanceof VaultFault && thrown.code === 'engine_refused'
+
 /** A mint whose outcome is unknown: Vault may hold a lease the broker has no handle for. Reconciling settles it. */
 export class AmbiguousMint extends VaultFault {
   /** For callers that may import only types of this stage. */

@@ -2,8 +2,9 @@ import type { Clock, Timer } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { Secret } from '../base/secret.ts'
-import { VaultFault } from './faults.ts'
+import { isRefusal, VaultFault } from './faults.ts'
 import { type Generation, type GenerationStore, measureLife, type RawRead, type RawWrite } from './generation.ts'
+import { createLettingGo, type Hanging } from './letting-go.ts'
 import { type Proof, proofOf, type VaultAuthMethod } from './login.ts'
 
 /** The token that mints, and the generation to record with what it mints. */
@@ -21,14 +22,6 @@ export interface GenerationView {
   readonly expiresAtMs: number | undefined
   /** When no renewal can keep it any longer. */
   readonly endsAtMs: number | undefined
-}
-
-/** What the keeper must know of grants. */
-export interface Hanging {
-  /** Live grants whose secret dies with the token of that generation. */
-  count(generation: number): Promise<number>
-  /** The highest generation that any known grant names, so that no number is used twice. */
-  highest(): number
 }
 
 /** Keeps the broker's own Vault tokens alive: the one that mints, and each earlier one that leases still hang on. */
@@ -65,12 +58,6 @@ const longestAwayRetryMs = 5_000
 const aliveForMs = 1_000
 /** A grant ends this long before its token, so that it is the broker that ends it. */
 const leaseMarginMs = 5_000
-/**
- * No token is let go of before: a mint may have begun under it, and be recorded only now. Longer than a mint can take
- * (`mintLostAfterMs`).
- */
-const graceMs = 180_000
-const letGoEveryMs = 60_000
 
 const between = (least: number, most: number): number => least + Math.random() * (most - least)
 
@@ -97,7 +84,6 @@ export function createTokenKeeper(deps: {
   let failures = 0
   let retry: Timer | undefined
   let rotation: Timer | undefined
-  let letting: Timer | undefined
   let attempt: Promise<void> | undefined
   let restoring: Promise<void> | undefined
   let closed = false
@@ -105,6 +91,16 @@ export function createTokenKeeper(deps: {
   let unseen = auth.method === 'token'
   let seenAliveAtMs = Number.NEGATIVE_INFINITY
   let lastNumber = 0
+
+  const lettingGo = createLettingGo({
+    ...deps,
+    hanging,
+    earlier: () => held.filter((generation) => generation !== current),
+    async drop(generation) {
+      drop(generation)
+      await save()
+    },
+  })
 
   const alter = (generation: Held, changes: Changes): Held => Object.assign(generation, changes)
 
@@ -193,7 +189,7 @@ export function createTokenKeeper(deps: {
     problem = ''
     failures = 0
     plan(generation)
-    if (held.length > 1) scheduleLettingGo()
+    if (held.length > 1) lettingGo.schedule()
   }
 
   function loginFailed(thrown: unknown, anew: boolean): void {
@@ -283,39 +279,9 @@ export function createTokenKeeper(deps: {
     deps.onLost?.(generation.number)
   }
 
-  function drop(generation: Held): void {
-    generation.timer?.cancel()
-    held = held.filter((other) => other !== generation)
-  }
-
-  function scheduleLettingGo(): void {
-    letting?.cancel()
-    if (!closed) letting = clock.after(letGoEveryMs, () => void letGo().finally(again))
-    function again(): void {
-      if (held.some((generation) => generation !== current)) scheduleLettingGo()
-    }
-  }
-
-  /**
-   * Revokes earlier tokens that no grant hangs on. Whatever the ledger does not account for may hang on one still: a mint whose
-   * outcome was lost. It is to end anyway, and ends with the token.
-   */
-  async function letGo(): Promise<void> {
-    for (const generation of held) {
-      const { number, given, token, supersededAtMs } = generation
-      if (generation === current || supersededAtMs === undefined || clock.now() - supersededAtMs < graceMs) continue
-      try {
-        if ((await hanging.count(number)) > 0) continue
-        if (!given) await deps.write('auth/token/revoke-self', {}, token)
-      } catch (thrown) {
-        if (!isRefusal(thrown)) continue
-        // Without that line it is let alone, and ends for want of renewal.
-        log.warn({ generation: number, problem: messageOf(thrown) }, 'vault.token_not_revoked')
-      }
-      drop(generation)
-      await save()
-      log.info({ generation: number }, 'vault.token_let_go')
-    }
+  function drop({ number }: Generation): void {
+    held.find((generation) => generation.number === number)?.timer?.cancel()
+    held = held.filter((generation) => generation.number !== number)
   }
 
   async function isGone(token: Secret<string>): Promise<boolean> {
@@ -371,13 +337,11 @@ export function createTokenKeeper(deps: {
     state: () => (current === undefined ? { ok: false, detail: problem } : { ok: true, detail: 'logged in' }),
     close() {
       closed = true
-      for (const timer of [retry, rotation, letting, ...held.map((generation) => generation.timer)]) timer?.cancel()
+      for (const timer of [retry, rotation, ...held.map((generation) => generation.timer)]) timer?.cancel()
+      lettingGo.close()
     },
   }
 }
-
-/** Vault answered and said no, so that asking again says nothing new. */
-const isRefusal = (thrown: unknown): boolean => thrown instanceof VaultFault && thrown.code === 'engine_refused'
 
 function backoffMs(failures: number, thrown?: unknown): number {
   const away = thrown instanceof VaultFault && thrown.code === 'vault_unavailable' && thrown.kind !== 'not_logged_in'

@@ -5,11 +5,12 @@ import type { Verb } from './answers.ts'
 import type { VaultResponse } from './envelope.ts'
 import { AmbiguousMint, type FaultKind, faultRules, VaultFault } from './faults.ts'
 import type { GenerationStore } from './generation.ts'
+import type { Hanging } from './letting-go.ts'
 import type { VaultAuthMethod } from './login.ts'
 import { createVaultNode, type VaultHealth } from './node.ts'
 import { asOne } from './nodes.ts'
 import { createOutage } from './outage.ts'
-import { createTokenKeeper, type GenerationView, type Hanging } from './token-keeper.ts'
+import { createTokenKeeper, type GenerationView } from './token-keeper.ts'
 import { createTransport, type Transport } from './transport.ts'
 
 export interface CallOptions {

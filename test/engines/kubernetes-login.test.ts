@@ -27,7 +27,9 @@ async function startApiServer() {
       const username = `system:serviceaccount:${account.namespace}:${account.name}`
       const user = { username, uid: account.uid, groups: ['system:serviceaccounts', 'system:authenticated'] }
       const audiences = spec.audiences ?? ['https://kubernetes.default.svc']
-      const status = authenticated ? { authenticated, user, audiences } : { authenticated, error: 'invalid bearer token' }
+      const status = authenticated
+        ? { authenticated, user, audiences }
+        : { authenticated, error: 'invalid bearer token' }
       response.writeHead(201, { 'content-type': 'application/json' })
       response.end(JSON.stringify({ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec, status }))
     })
@@ -65,7 +67,11 @@ describe.skipIf(!baoAvailable())('needs bao or vault on PATH: a login with the t
     const api = strictly(vaultApi(bao.address, bao.rootToken))
     // Vault wants an authority for the API server's certificate, though it is asked without TLS here.
     await api('POST', 'sys/mounts/pki', { type: 'pki' })
-    const { body } = await api('POST', 'pki/root/generate/internal', { common_name: 'cluster', key_type: 'ec', key_bits: 256 })
+    const { body } = await api('POST', 'pki/root/generate/internal', {
+      common_name: 'cluster',
+      key_type: 'ec',
+      key_bits: 256,
+    })
     await api('POST', 'sys/auth/cluster', { type: 'kubernetes' })
     await api('POST', 'auth/cluster/config', {
       kubernetes_host: kubernetes.url,

@@ -75,14 +75,22 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
     await api('POST', 'auth/approle/role/writ', { token_policies: ['writ-broker', 'writ-wrapped'], token_period: '1h' })
     const [roleIdFile, secretIdFile] = [join(dir, 'role-id'), join(dir, 'secret-id')]
     await writeFile(roleIdFile, text((await api('GET', 'auth/approle/role/writ/role-id')).body, 'data', 'role_id'))
-    await writeFile(secretIdFile, text((await api('POST', 'auth/approle/role/writ/secret-id')).body, 'data', 'secret_id'))
+    await writeFile(
+      secretIdFile,
+      text((await api('POST', 'auth/approle/role/writ/secret-id')).body, 'data', 'secret_id'),
+    )
     return { roleIdFile, secretIdFile }
   }
 
   function traffic(): Traffic {
     let going = true
     let refusals = 0
-    const seen = { issued: [] as Held[], revoked: [] as Held[], odd: [] as string[], retryAfter: [] as (string | null)[] }
+    const seen = {
+      issued: [] as Held[],
+      revoked: [] as Held[],
+      odd: [] as string[],
+      retryAfter: [] as (string | null)[],
+    }
     const away = ({ status, body, headers }: Awaited<ReturnType<World['api']>>, what: string): void => {
       refusals += 1
       seen.retryAfter.push(headers.get('retry-after'))
@@ -236,7 +244,9 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
     })
   })
 
-  test('every server is sealed: nothing is issued, and it goes on when they are unsealed', { timeout: 240_000 }, async () => {
+  test('every server is sealed: nothing is issued, and it goes on when they are unsealed', {
+    timeout: 240_000,
+  }, async () => {
     const running = await through(async (seen) => {
       const leader = await cluster.leader()
       const others = cluster.nodes.filter((node) => node !== leader)
@@ -289,7 +299,9 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
   }, async () => {
     const { body } = await world.issue('checkout', { purpose: 'read-orders' })
     const tokens = async () =>
-      ((await world.api('GET', '/readyz')).body.vault as { tokens: unknown }).tokens as readonly { readonly generation: number }[]
+      ((await world.api('GET', '/readyz')).body.vault as { tokens: unknown }).tokens as readonly {
+        readonly generation: number
+      }[]
     const generation = (await tokens()).at(-1)?.generation ?? 0
     await through(async () => {
       const { body: listed } = await cluster.api('LIST', 'auth/token/accessors')

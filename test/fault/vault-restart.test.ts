@@ -42,14 +42,20 @@ describe.skipIf(!baoAvailable())('needs bao or vault on PATH: the Vault tokens o
     await api('POST', 'auth/approle/role/writ', { token_policies: ['writ-broker', 'writ-wrapped'], ...settings })
     const [roleIdFile, secretIdFile] = [join(world.stack.dataDir, 'role-id'), join(world.stack.dataDir, 'secret-id')]
     await writeFile(roleIdFile, text((await api('GET', 'auth/approle/role/writ/role-id')).body, 'data', 'role_id'))
-    await writeFile(secretIdFile, text((await api('POST', 'auth/approle/role/writ/secret-id')).body, 'data', 'secret_id'))
+    await writeFile(
+      secretIdFile,
+      text((await api('POST', 'auth/approle/role/writ/secret-id')).body, 'data', 'secret_id'),
+    )
     const auth = { method: 'approle', roleIdFile, secretIdFile }
     folder = await serveFolder(world.stack, world.policies.dir, { vault: { address: world.stack.vault.address, auth } })
     return startServe(folder)
   }
   const issue = async (ttl?: string) => {
     const body = { purpose: 'read-orders', ...(ttl === undefined ? {} : { ttl }) }
-    const answer = await callApi(serving?.url ?? '', 'POST', '/v1/credentials', { token: await world.token('checkout'), body })
+    const answer = await callApi(serving?.url ?? '', 'POST', '/v1/credentials', {
+      token: await world.token('checkout'),
+      body,
+    })
     return answer
   }
   const tokens = async () => {
@@ -84,7 +90,10 @@ describe.skipIf(!baoAvailable())('needs bao or vault on PATH: the Vault tokens o
       serving = await startServe(folder)
       // Three periods: the token was renewed again and again since.
       await eventually(
-        async () => ((await vaultTokens()).some(({ issue_time }) => Date.now() - Date.parse(issue_time) > 24_000) ? true : undefined),
+        async () =>
+          (await vaultTokens()).some(({ issue_time }) => Date.now() - Date.parse(issue_time) > 24_000)
+            ? true
+            : undefined,
         'the token outlives its period',
         60_000,
       )
@@ -109,7 +118,9 @@ describe.skipIf(!baoAvailable())('needs bao or vault on PATH: the Vault tokens o
     expect(serving.stderr()).toContain('vault.tokens_unreadable')
   })
 
-  test('with a greatest life are superseded in time, and no credential ends before its time', { timeout: 120_000 }, async () => {
+  test('with a greatest life are superseded in time, and no credential ends before its time', {
+    timeout: 120_000,
+  }, async () => {
     serving = await serveWith({ token_period: 0, token_ttl: '6s', token_max_ttl: '30s' })
     const held: { readonly secret: unknown; readonly grant: string; readonly endsMs: number }[] = []
     const early = new Set<string>()
@@ -123,7 +134,8 @@ describe.skipIf(!baoAvailable())('needs bao or vault on PATH: the Vault tokens o
       held.push({ secret: body.secret, grant, endsMs: Date.parse(String(body.expires_at)) })
       for (const { secret, grant, endsMs } of held) {
         // Vault counts whole seconds, and ends a user within moments of its time.
-        if (endsMs - Date.now() > 1_500 && (await world.login(secret)) !== 'in' && endsMs - Date.now() > 1_000) early.add(grant)
+        if (endsMs - Date.now() > 1_500 && (await world.login(secret)) !== 'in' && endsMs - Date.now() > 1_000)
+          early.add(grant)
       }
       for (const { generation } of await tokens()) seen.add(generation)
     }

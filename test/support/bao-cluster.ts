@@ -99,7 +99,9 @@ async function startOnce(folder: string, running: BaoProcess[]): Promise<BaoClus
       async () => {
         const seen = await Promise.all(nodes.map((node) => stateOf(node).catch(() => undefined)))
         const at = seen.findIndex((state) => state?.is_self === true)
-        const agreed = seen.every((state) => state?.leader_address === undefined || state.leader_address === addresses[at])
+        const agreed = seen.every(
+          (state) => state?.leader_address === undefined || state.leader_address === addresses[at],
+        )
         return at >= 0 && agreed ? nodes[at] : undefined
       },
       'a server leads',

@@ -43,12 +43,11 @@ export async function startBao({ mode }: { readonly mode: 'dev' | 'raft' }): Pro
 async function startDev(name: string, folder: string): Promise<TestBao> {
   const port = await freePort()
   const rootToken = 'test-root'
-  const server = runBao(folder, [
-    '-dev',
-    '-dev-no-store-token',
-    `-dev-root-token-id=${rootToken}`,
-    `-dev-listen-address=127.0.0.1:${port}`,
-  ], name)
+  const server = runBao(
+    folder,
+    ['-dev', '-dev-no-store-token', `-dev-root-token-id=${rootToken}`, `-dev-listen-address=127.0.0.1:${port}`],
+    name,
+  )
   const address = `http://127.0.0.1:${port}`
   await answering(server, address)
   return { address, rootToken, unsealKey: undefined, auditLog: undefined, stop: () => server.stop() }
