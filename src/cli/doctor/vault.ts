@@ -82,7 +82,7 @@ function loginFix({ vault: { auth } }: Config): string {
 /** Whether the token can be kept for as long as credentials live: each ends with the token it was made under. */
 function lifeFinding(session: VaultSession, { vault }: Config, policies: PolicySet | undefined, clock: Clock): Finding {
   const [token] = session.generations()
-  const check = 'vault token'
+  const check = 'vault token life'
   if (token?.endsAtMs === undefined) return good(check, 'it can be renewed for as long as it is needed')
   const lifeSeconds = Math.floor((token.endsAtMs - clock.now()) / 1000)
   const life = `no renewal keeps it for longer than ${formatDuration(lifeSeconds)}`
