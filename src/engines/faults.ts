@@ -121,7 +121,8 @@ const errorClasses: readonly (readonly [pattern: RegExp, name: string, hint: str
   ],
   [/invalid token|bad token|token not found/i, 'invalid token', ''],
   [/sealed/i, 'sealed', ''],
-  [/standby|not the active node|no active|active cluster node not found/i, 'standby', ''],
+  // The last is a standby of OpenBao 2.5.5 that was asked to end a lease: it does not pass that on.
+  [/standby|not the active node|no active|active cluster node not found|storage is read-only/i, 'standby', ''],
   [/forwarding|context canceled|context deadline exceeded|leadership|shutting down/i, 'interrupted', ''],
   [/quota exceeded/i, 'quota exceeded', ''],
   [

@@ -105,7 +105,7 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
         }
         const held = { grant: answer.body.grant, secret: answer.body.secret }
         seen.issued.push(held)
-        if (turn % 2 === 1) continue
+        if (turn % 4 === 3) continue
         const ended = await world.api('POST', `/v1/grants/${held.grant}/revoke`, { as: 'checkout' })
         if (ended.status === 200) seen.revoked.push(held)
         else away(ended, 'revoke')
@@ -125,12 +125,13 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
   const ready = async () => (await world.api('GET', '/readyz')).status
   const grows = async (count: () => number, what: string, by = 3) => {
     const from = count()
-    await eventually(async () => (count() >= from + by ? true : undefined), what, 15_000)
+    await eventually(async () => (count() >= from + by ? true : undefined), what, 60_000)
   }
 
   /** What the ledger says is held now. */
   async function active() {
     const grants = new Map<string, string>()
+    const ending = new Set<string>()
     let unsettled = 0
     for (const entry of await world.entries()) {
       const grant = String(entry.grant)
@@ -140,9 +141,10 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
         unsettled -= 1
         grants.set(grant, (entry.lease as { hash: string }).hash)
       }
+      if (entry.kind === 'grant.ending') ending.add(grant)
       if (entry.kind === 'grant.ended') grants.delete(grant)
     }
-    return { grants, unsettled }
+    return { grants, ending, unsettled }
   }
   async function leaseHashes(): Promise<readonly string[]> {
     const role = 'database/creds/orders-ro/'
@@ -163,6 +165,9 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
       await event(running)
       await grows(() => running.issued.length, 'issuing goes on', 8)
       await grows(() => running.revoked.length, 'revoking goes on')
+    } catch (error) {
+      const told = { odd: running.odd.slice(0, 5), refused: running.refused(), log: world.logged.slice(-15) }
+      throw new Error(JSON.stringify(told), { cause: error })
     } finally {
       await running.stop()
     }
@@ -190,12 +195,12 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
   }
 
   async function acknowledgedHolds({ issued, revoked }: Traffic): Promise<void> {
-    const { grants } = await active()
-    const ended = new Set(revoked.map(({ grant }) => grant))
     for (const { grant, secret } of revoked) expect(await world.login(secret), grant).toMatch(/^28/)
+    // One whose revocation was refused is kept and ends later: it may be on its way.
+    const { ending, grants } = await active()
     const lost: string[] = []
     for (const { grant, secret } of issued) {
-      if (ended.has(grant) || !grants.has(grant)) continue
+      if (ending.has(grant) || !grants.has(grant)) continue
       if ((await world.login(secret)) !== 'in') lost.push(grant)
     }
     expect(lost).toEqual([])
@@ -232,13 +237,12 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
     await cluster.settled()
   })
 
-  test('the leader is out of reach, and a standby passes calls on', { timeout: 180_000 }, async () => {
+  test('the leader is out of reach: a standby passes mints on, and revocations are carried out once it is back', { timeout: 180_000 }, async () => {
     const leader = await cluster.leader()
     const proxy = must(proxies[cluster.nodes.indexOf(leader)])
     await through(async (running) => {
       proxy.set('refuse')
       await grows(() => running.issued.length, 'issuing goes on through a standby', 8)
-      await grows(() => running.revoked.length, 'revoking goes on through a standby')
       expect(await cluster.leader()).toBe(leader)
       proxy.set('pass')
     })
