@@ -137,7 +137,9 @@ describe('writ doctor', () => {
 
   it('says why a batch token is refused', async () => {
     await startVault({ token: { type: 'batch' } })
-    expect((await doctor())('vault login')).toMatchObject([{ verdict: 'fail', detail: expect.stringContaining('batch') }])
+    expect((await doctor())('vault login')).toMatchObject([
+      { verdict: 'fail', detail: expect.stringContaining('batch') },
+    ])
   })
 
   it('warns of a token that ends, and all credentials with it', async () => {
@@ -171,7 +173,9 @@ describe('writ doctor', () => {
       expect(found('vault token 4')).toMatchObject([
         { verdict: 'ok', detail: expect.stringMatching(/kept for its leases, 12 live grants, .* at the latest/) },
       ])
-      expect(found('vault token 5')).toMatchObject([{ detail: expect.stringMatching(/mints, 0 live grants, .* not end/) }])
+      expect(found('vault token 5')).toMatchObject([
+        { detail: expect.stringMatching(/mints, 0 live grants, .* not end/) },
+      ])
     } finally {
       await broker.stop()
     }

@@ -237,7 +237,9 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
     await cluster.settled()
   })
 
-  test('the leader is out of reach: a standby passes mints on, and revocations are carried out once it is back', { timeout: 180_000 }, async () => {
+  test('the leader is out of reach: a standby passes mints on, and revocations are carried out once it is back', {
+    timeout: 180_000,
+  }, async () => {
     const leader = await cluster.leader()
     const proxy = must(proxies[cluster.nodes.indexOf(leader)])
     await through(async (running) => {
