@@ -9,11 +9,14 @@ import { keptTokens } from './compose/kept-tokens.ts'
 import { openLedger } from './compose/ledger.ts'
 import { policyRecord } from './compose/policy-record.ts'
 import { resume } from './compose/resume.ts'
-import { openVault } from './compose/vault.ts'
+import { openVault, vaultsWord } from './compose/vault.ts'
 import type { Config } from './config/config.ts'
 import { createEngines, type Engines } from './engines/registry.ts'
 import { createApprovals } from './grants/approvals.ts'
 import { createEnder } from './grants/end.ts'
+import { endAll } from './grants/end-all.ts'
+import { createFindings } from './grants/findings.ts'
+import { createPace } from './grants/pace.ts'
 import { byBroker } from './grants/provenance.ts'
 import { createReconciler } from './grants/reconcile.ts'
 import { createRegistry } from './grants/registry.ts'
@@ -24,6 +27,7 @@ import type { EntryLogs } from './http/entry-logs.ts'
 import { createMetrics } from './http/metrics.ts'
 import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
+import { setLifeSeconds } from './identity/set.ts'
 import { createVerifier } from './identity/verify.ts'
 import { createRefusals } from './ledger/refusals.ts'
 import { createBox, createSealer, openSealKey } from './ledger/seal.ts'
@@ -31,6 +35,7 @@ import { createEntryIndex } from './ledger/search/entry-index.ts'
 import type { loadPolicies } from './policy/load.ts'
 import { createPolicyStore } from './policy/store.ts'
 import { countFromLedger, readinessOf, watchedBy } from './readiness.ts'
+import { createSignals } from './signals/signals.ts'
 import { memoryState } from './state/memory.ts'
 import { version } from './version.ts'
 
@@ -94,7 +99,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       store: keptTokens({ dir: config.ledger.dir, box: createBox(sealKey), log }),
       hanging: { count: registry.hangingOn, highest: registry.highestGeneration },
       // Their leases are gone, so there is something for it to find.
-      onLost: () => void reconciler.all(),
+      onLost: () => void reconciler.demand({ dryRun: false, by: byBroker('vault token lost') }).catch(() => {}),
     })
     opened.push(() => session.close())
     const engine = engineOr(createEngines(session, clock))
@@ -102,6 +107,18 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const approvals = createApprovals({ state, ledger, clock })
     const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace })
     const tasks = createTasks({ state, ledger, registry, ender, clock })
+    const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
+    opened.push(async () => verifier.close())
+    const refusals = createRefusals({ ledger, clock })
+    const signals = createSignals({
+      verifySet: verifier.verifySet,
+      policies: policies.current,
+      endAll: (grants, order) => endAll(ender, grants, order),
+      setLifeSeconds,
+      count: metrics.signal,
+      ...{ state, ledger, refusals, registry, tasks, approvals, clock, log },
+    })
+    const findings = createFindings(ledger)
     const resumed = await resume({
       dir: config.ledger.dir,
       key: sealKey,
@@ -111,27 +128,61 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       approvals,
       state,
       policies,
+      signals,
+      findings,
       clock,
       log,
     })
     opened.push(resumed.stop)
     const credentials = () => policies.current().credentials
-    const reconciler = createReconciler({ registry, ledger, engine, hashLease: sealer.hashOf, credentials, clock, log })
-    const reconcileEveryMs = config.reconcile.everyMs
-    const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, reconcileEveryMs, clock, log })
+    const { everyMs, concurrency: atOnce, perSecond } = config.reconcile
+    const reconciler = createReconciler({
+      registry,
+      ledger,
+      findings,
+      engine,
+      ender,
+      hashLease: sealer.hashOf,
+      openLease: sealer.open,
+      credentials,
+      ...vaultsWord(session),
+      pace: createPace({ atOnce, perSecond, clock }),
+      everyMs,
+      clock,
+      log,
+    })
+    const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, clock, log })
 
-    const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
-    opened.push(async () => verifier.close())
-    const refusals = createRefusals({ ledger, clock })
     const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
     opened.push(() => entryIndex.close())
-    const stages = { verifier, policies, state, ledger, refusals, sealer, engine, registry, tasks, approvals, ender }
-    const { leasesEndMs } = session
-    const broker = createBroker({ ...stages, leasesEndMs, entryIndex, clock, log, trace })
+    const stages = {
+      verifier,
+      policies,
+      state,
+      ledger,
+      refusals,
+      sealer,
+      engine,
+      registry,
+      tasks,
+      approvals,
+      ender,
+      reconciler,
+    }
+    const broker = createBroker({ ...stages, leasesEndMs: session.leasesEndMs, signals, entryIndex, clock, log, trace })
 
     const draining = new AbortController()
-    const isDraining = () => draining.signal.aborted
-    const parts = { ledger, session, registry, verifier, policies, state, isDraining, entryLogs }
+    const parts = {
+      ledger,
+      session,
+      registry,
+      verifier,
+      policies,
+      state,
+      reconciler,
+      isDraining: () => draining.signal.aborted,
+      entryLogs,
+    }
     metrics.watch(watchedBy(parts))
     const app = createApp({
       broker,
@@ -150,15 +201,18 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     verifier.start()
     await ledger.append({ kind: 'broker.started', ...byBroker('start'), policy: policies.current().digest, version })
     // Vault may be slow or down; that keeps credentials from being issued, not the broker from answering.
-    void session.start().then(() => reconciler.revokeStrays(resumed.unsettled))
+    void session.start().then(reconciler.start)
     const server = await startServer({ app, ...listenOf(config), clock, log, docsUrlBase: config.url })
     opened.push(async () => {
       draining.abort()
       await server.close(config.limits.drainTimeoutMs)
       await sweep.stop()
+      await signals.stop()
+      await reconciler.stop()
       await ledger.append({ kind: 'broker.stopped', ...byBroker('stop'), cause: 'asked to stop' })
     })
     sweep.start()
+    signals.start()
 
     return {
       url: server.url,

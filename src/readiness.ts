@@ -1,6 +1,7 @@
 import { timeText } from './contract/fields.ts'
 import type { Readiness } from './contract/readiness.ts'
 import type { VaultSession } from './engines/vault-session.ts'
+import type { Reconciler } from './grants/reconcile.ts'
 import type { Registry } from './grants/registry.ts'
 import type { EntryLogs } from './http/entry-logs.ts'
 import type { MetricSources, Metrics } from './http/metrics.ts'
@@ -16,6 +17,7 @@ interface Parts {
   readonly verifier: Verifier
   readonly policies: PolicyStore
   readonly state: State
+  readonly reconciler: Pick<Reconciler, 'totals'>
   readonly isDraining: () => boolean
   readonly entryLogs: Pick<EntryLogs, 'lost'> | undefined
 }
@@ -64,6 +66,7 @@ export function watchedBy(parts: Parts): MetricSources {
     vaultUp: () => parts.session.ready().ok,
     vaultTokens: () => tokensOf(parts),
     issuers: () => parts.verifier.status().map(({ issuer, ready }) => ({ name: issuer, ready })),
+    reconciling: parts.reconciler.totals,
     lostEntryLogs: () => parts.entryLogs?.lost() ?? 0,
   }
 }

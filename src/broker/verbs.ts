@@ -1,7 +1,7 @@
 import { bounded } from '../base/bounded.ts'
 import type { Code } from '../base/codes.ts'
 import { parseDuration } from '../base/duration.ts'
-import { type GrantId, isId } from '../base/ids.ts'
+import { type GrantId, isId, type RequestId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { ApprovalView } from '../contract/approval.ts'
 import type {
@@ -13,6 +13,7 @@ import type {
   RevocationResult,
 } from '../contract/grant.ts'
 import type { PolicyStatus } from '../contract/policy.ts'
+import type { ReconcileRequest, ReconcileResult, ReconcileStatus } from '../contract/reconcile.ts'
 import type { EndedTask, TaskRequest, TaskView } from '../contract/task.ts'
 import { type Approval, approvalView } from '../grants/approvals.ts'
 import { isOperator, mayEnd, maySee } from '../grants/authority.ts'
@@ -42,7 +43,13 @@ export interface Verbs extends RecordVerbs {
   approvals(caller: Caller): Promise<Result<readonly ApprovalView[]>>
   approve(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
   denyApproval(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
+  /** Takes one security event token; its signature is what vouches for the sender. */
+  receiveSignal(text: string, request: RequestId): Promise<Result<void>>
   reloadPolicies(caller: Caller): Promise<Result<PolicyStatus>>
+  /** Compares the leases in Vault with the ledger now; for operators. Refuses `state_conflict` while another does. */
+  reconcile(caller: Caller, request: ReconcileRequest): Promise<Result<ReconcileResult>>
+  /** The round under way and what the last one came to; for operators. */
+  reconcileStatus(caller: Caller): Promise<Result<ReconcileStatus>>
   /** Ends a grant whose secret never reached its caller. Never rejects: the sweep goes on with what fails. */
   endUndelivered(id: GrantId): Promise<void>
 }
@@ -123,6 +130,8 @@ export function createVerbs(stages: Stages): Verbs {
         async (who) => {
           const stand = standing(who.policies, who.identity, request.purpose, clock.now())
           if (!stand.ok) return stand
+          const unanswered = stages.signals.unanswered(who.policies, stand.value.workload)
+          if (unanswered !== undefined) return { ok: false, refusal: unanswered }
           const { workload, owner, purpose, environment } = stand.value
           const asked =
             request.ttl === undefined ? defaultTaskSeconds : (parseDuration(request.ttl) ?? defaultTaskSeconds)
@@ -180,6 +189,17 @@ export function createVerbs(stages: Stages): Verbs {
       if (grant === undefined) return
       await ender.end(grant, { cause: 'undelivered', by: byBroker('undelivered') }).catch(() => {})
     },
+    receiveSignal: stages.signals.receive,
+    reconcile: (caller, request) =>
+      entered(caller, async ({ party, by }) =>
+        isOperator(party)
+          ? stages.reconciler.demand({ dryRun: request.dry_run ?? false, by })
+          : refuse('role_required', 'reconcile', 'needs an operator'),
+      ),
+    reconcileStatus: (caller) =>
+      entered(caller, async ({ party }) =>
+        isOperator(party) ? ok(stages.reconciler.status()) : refuse('role_required', 'reconcile', 'needs an operator'),
+      ),
     reloadPolicies: (caller) =>
       entered(caller, async ({ party }) =>
         isOperator(party)

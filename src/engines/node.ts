@@ -16,6 +16,8 @@ export interface NodeCall {
   readonly tokenPolicy?: string | undefined
   readonly deadlineMs?: number | undefined
   readonly signal?: AbortSignal | undefined
+  /** Longest answer that is read, where it is not the usual one. */
+  readonly maxBytes?: number | undefined
 }
 
 export interface VaultHealth {
@@ -52,7 +54,12 @@ export function createVaultNode(options: {
       const headers: Record<string, string> = { 'X-Vault-Request': 'true' }
       if (call.token !== undefined) headers['X-Vault-Token'] = call.token.reveal()
       if (call.wrapTtlSeconds !== undefined) headers['X-Vault-Wrap-TTL'] = `${call.wrapTtlSeconds}s`
-      const request = { headers, deadlineMs: call.deadlineMs ?? deadlineMs, signal: call.signal }
+      const request = {
+        headers,
+        deadlineMs: call.deadlineMs ?? deadlineMs,
+        signal: call.signal,
+        maxBytes: call.maxBytes,
+      }
       try {
         const body: unknown = await send(client, call.verb, call.path, call.data, request)
         const parsed = envelopeSchema.safeParse(body ?? {})

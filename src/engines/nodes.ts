@@ -26,17 +26,20 @@ export function asOne(nodes: readonly VaultNode[]): VaultNode {
         }
       }
     },
-    /** That of the first server that is well, which calls go to from then on; else that of the one they go to now. */
+    /**
+     * That of a server that leads, which calls go to from then on; else of one that is well; else of the one they go to now. A
+     * standby does not do everything that a leader does.
+     */
     async health() {
       const place = preferred
       const here = await at(place).health()
-      for (let step = 1; step < nodes.length && !isWell(here); step += 1) {
-        if (isWell(await at(place + step).health())) {
-          preferred = (place + step) % nodes.length
-          return at(preferred).health()
-        }
+      let best = { place, health: here }
+      for (let step = 1; step < nodes.length && rank(best.health) < rank(leading); step += 1) {
+        const health = await at(place + step).health()
+        if (rank(health) > rank(best.health)) best = { place: (place + step) % nodes.length, health }
       }
-      return here
+      preferred = best.place
+      return best.health
     },
     async close() {
       await Promise.all(nodes.map((node) => node.close()))
@@ -44,4 +47,7 @@ export function asOne(nodes: readonly VaultNode[]): VaultNode {
   }
 }
 
-const isWell = ({ reachable, sealed, version }: VaultHealth): boolean => reachable && !sealed && version !== ''
+const leading = { reachable: true, sealed: false, standby: false, version: 'any' }
+
+const rank = ({ reachable, sealed, standby, version }: Omit<VaultHealth, 'kind' | 'clockSkewMs'>): number =>
+  !reachable || sealed || version === '' ? 0 : standby ? 1 : 2

@@ -22,6 +22,8 @@ export interface CallOptions {
   readonly tokenPolicy?: string
   readonly deadlineMs?: number
   readonly signal?: AbortSignal
+  /** Longest answer that is read, where it is not the usual one. */
+  readonly maxBytes?: number
   /** The call makes a secret: it is sent once at most, and an unknown outcome is thrown as `AmbiguousMint`. */
   readonly mints?: boolean
 }
@@ -142,7 +144,7 @@ export function createVaultSession(options: VaultSessionOptions): VaultSession {
 
 /** Faults that come of Vault as a whole as well as of one call; the rest are about the call, or about the broker. */
 const mayBeAway = (kind: FaultKind): boolean =>
-  !['busy', 'aborted', 'rate_limited', 'not_logged_in', 'denied', 'rejected'].includes(kind)
+  !['busy', 'aborted', 'oversized', 'rate_limited', 'not_logged_in', 'denied', 'rejected'].includes(kind)
 
 function troubleOf({ reachable, sealed, version }: VaultHealth): string {
   if (!reachable) return 'Vault cannot be reached'

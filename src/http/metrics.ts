@@ -1,5 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import type { ReconcileTotals } from '../grants/reconcile.ts'
 import { createHistogram } from './histogram.ts'
+import { watchReconciling } from './reconcile-metrics.ts'
 
 /** One answered request; every field is from a short list. */
 interface RequestObservation {
@@ -25,6 +27,7 @@ export interface MetricSources {
   issuers(): readonly { readonly name: string; readonly ready: boolean }[]
   /** Entries of the ledger whose copy no collector took. */
   lostEntryLogs(): number
+  reconciling(): ReconcileTotals
 }
 
 /**
@@ -37,6 +40,8 @@ export interface Metrics {
   issuance(engine: string, outcome: string): void
   /** What a decision came to: `allow`, `needs_approval`, or the code of the refusal. */
   decision(code: string): void
+  /** A signal and what became of it: `received` or `refused`. */
+  signal(name: string, outcome: string): void
   /** How long one stage of a request took. */
   stage(name: string, seconds: number): void
   /** Starts reading the values that live elsewhere. */
@@ -77,6 +82,12 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
     labelNames: ['code'],
     registers,
   })
+  const signals = new Counter({
+    name: 'writ_signals_total',
+    help: 'Security event tokens by event and whether they were received or refused',
+    labelNames: ['signal', 'outcome'],
+    registers,
+  })
   const stageSeconds = createHistogram(registry, {
     name: 'writ_stage_seconds',
     help: 'Time one stage of a request took',
@@ -87,6 +98,7 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
   const outcome = boundedLabel()
   const stage = boundedLabel()
   const decided = boundedLabel()
+  const signalled = boundedLabel()
   // Hashing a set of labels costs more than counting, so each set is resolved once.
   const requestSeries = new Map<string, () => void>()
 
@@ -104,6 +116,7 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
     },
     issuance: (kind, result) => issuances.inc({ engine: engine(kind), outcome: outcome(result) }),
     decision: (code) => decisions.inc({ code: decided(code) }),
+    signal: (name, result) => signals.inc({ signal: signalled(name), outcome: outcome(result) }),
     stage: (name, seconds) => stageSeconds.observe(stage(name), seconds),
     watch: (sources) => watchSources(registers, sources),
     async render() {
@@ -138,6 +151,7 @@ function watchSources(registers: Registry[], sources: MetricSources): void {
   }
   gauge('writ_grants_live', 'Grants that hold a live credential', () => sources.liveGrants())
   gauge('writ_ledger_entries', 'Durable ledger entries', () => sources.ledgerSize())
+  watchReconciling(registers, sources.reconciling)
   gauge('writ_vault_up', 'Whether Vault answered last', () => Number(sources.vaultUp()))
   gauge('writ_policy_refused', 'Whether the last policy reload was refused', () => Number(sources.policy().refused))
   gauge('writ_policy_loaded_seconds', 'When the set in force was loaded', () => sources.policy().loadedAtMs / 1000)

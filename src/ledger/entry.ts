@@ -67,6 +67,8 @@ const endReason = z.enum([
   'issuance_failed',
   'policy_changed',
   'kill_switch',
+  'signal',
+  'owner_left',
   'found_gone',
   'orphan',
 ])
@@ -166,7 +168,26 @@ const kinds = [
     outcome: outsideText.optional(),
     grants: seconds,
   }),
-  z.strictObject({ ...common, kind: z.literal('signal.received'), source: name, signal: name, matched: seconds }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('signal.received'),
+    /** Name of the Issuer that signed the signal. */
+    source: name,
+    signal: name,
+    /** How many team members and workloads of the policies the signal is about. */
+    matched: seconds,
+    /** Whom it is about, where its identifiers name somebody: Issuer document and subject. */
+    issuer: name.optional(),
+    subject: outsideText.optional(),
+    /**
+     * `recorded`: nothing follows. `ended`: what the subject held and was issued before `event_time` ends. `disabled`: that, and
+     * the subject gets nothing until `enabled`. `renamed`: the policies name somebody who is called otherwise now.
+     */
+    effect: z.enum(['recorded', 'ended', 'disabled', 'enabled', 'renamed']).optional(),
+    event_time: time.optional(),
+    /** SHA-256 over `iss` and `jti` of the SET; in the last entry about it, so that half a record leaves it to be sent again. */
+    set: sha256.optional(),
+  }),
   z.strictObject({
     ...common,
     kind: z.literal('review.attested'),
@@ -181,6 +202,22 @@ const kinds = [
     detail: outsideText,
   }),
   z.strictObject({ ...common, kind: z.literal('finding.closed'), finding: name }),
+  /** The leases in Vault were compared with this record: a round that changed something, or that somebody asked for. */
+  z.strictObject({
+    ...common,
+    kind: z.literal('reconcile.completed'),
+    trigger: z.enum(['start', 'interval', 'demand']),
+    dry_run: z.boolean(),
+    /** Roles that were compared, and those of them where something could not be done. */
+    targets: seconds,
+    failed: seconds,
+    leases: seconds,
+    orphans: seconds,
+    /** Leases of others, in roles that are shared. */
+    foreign: seconds,
+    gone: seconds,
+    latency_ms: seconds,
+  }),
   z.strictObject({ ...common, kind: z.literal('config.changed'), setting: name, detail: outsideText }),
   /** The file ended in half a record after a crash; the half was cut off. Nothing durable was lost. */
   z.strictObject({ ...common, kind: z.literal('config.ledger_repaired'), bytes: seconds }),

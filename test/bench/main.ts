@@ -13,20 +13,24 @@ import { measureLedger } from './ledger.ts'
 import { measurePolicy } from './policy.ts'
 import { measureProofs } from './prove.ts'
 import { measureQueries } from './query.ts'
+import { measureReconciling } from './reconcile.ts'
 import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
 import { type BenchVault, startVault } from './vault.ts'
+import { measureVerification } from './verify.ts'
 import { createIssuer, type EngineName, engines } from './world.ts'
 
 const parts = [
   'policy',
   'ledger',
   'prove',
+  'verify',
   'query',
   'export',
   'broker',
   'reload',
   'grants',
   'start',
+  'reconcile',
   'issuance',
 ] as const
 type Part = (typeof parts)[number]
@@ -51,7 +55,9 @@ const full = {
   refusalRounds: 8,
   ledgerRuns: 5,
   ledgerMs: 2_000,
+  verifyRuns: 5,
   provenEntries: 1_000_000,
+  leases: 50_000,
 }
 const quick = {
   rounds: 3,
@@ -62,7 +68,9 @@ const quick = {
   refusalRounds: 3,
   ledgerRuns: 3,
   ledgerMs: 1_000,
+  verifyRuns: 3,
   provenEntries: 100_000,
+  leases: 5_000,
 }
 
 async function main(): Promise<void> {
@@ -139,6 +147,10 @@ async function measure(
     say(`ledger: proofs over ${plan.provenEntries.toLocaleString('en-US')} entries`)
     done({ prove: await measureProofs(plan.provenEntries, 1000) })
   }
+  if (wanted('verify')) {
+    say(`ledger: verification of ${plan.provenEntries.toLocaleString('en-US')} entries`)
+    done({ verify: await measureVerification(plan.provenEntries, plan.verifyRuns) })
+  }
   if (wanted('export')) {
     say(`ledger: exports of ${plan.provenEntries.toLocaleString('en-US')} entries`)
     done({ exports: { entries: plan.provenEntries, figures: await measureExports(plan.provenEntries) } })
@@ -162,6 +174,10 @@ async function measure(
   if (wanted('start')) {
     say(`serve: start over ${plan.provenEntries.toLocaleString('en-US')} entries`)
     done({ start: await measureStarts(around, plan.provenEntries) })
+  }
+  if (wanted('reconcile') && around.vault.real) {
+    say(`serve: reconciling ${plan.leases.toLocaleString('en-US')} leases`)
+    done({ reconcile: await measureReconciling(around, plan.leases, plan.leases / 250) })
   }
   if (wanted('issuance') && !around.vault.real) {
     say(

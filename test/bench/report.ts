@@ -5,7 +5,9 @@ import type { LedgerFigures } from './ledger.ts'
 import type { PolicyFigures } from './policy.ts'
 import type { ProveFigures } from './prove.ts'
 import type { QueryFigures } from './query.ts'
+import type { ReconcileFigures } from './reconcile.ts'
 import type { ReloadFigures } from './reload.ts'
+import type { VerifyFigures } from './verify.ts'
 import type { EngineName } from './world.ts'
 
 /** One promise and what was measured. */
@@ -30,9 +32,11 @@ export interface Measured {
     readonly rssMb: number
   }
   readonly prove?: ProveFigures
+  readonly verify?: VerifyFigures
   readonly query?: QueryFigures
   readonly exports?: { readonly entries: number; readonly figures: readonly ExportFigures[] }
   readonly grants?: { readonly readyMs: number; readonly rssMb: number }
+  readonly reconcile?: ReconcileFigures
 }
 
 const p50Targets: Readonly<Record<EngineName, number>> = { kv: 0.6, ssh: 0.5, pki: 0.8, database: 0.8 }
@@ -63,8 +67,10 @@ export function rowsOf({
   ledger,
   start,
   prove,
+  verify,
   query,
   grants,
+  reconcile,
 }: Measured): readonly Row[] {
   const rows: Row[] = issuance.flatMap(issuanceRows)
   if (broker !== undefined) {
@@ -75,6 +81,13 @@ export function rowsOf({
     rows.push(atMost('resident memory, idle', 150, idleMb, ' MiB', 0))
   }
   if (grants !== undefined) rows.push(atMost('resident memory, 100,000 live grants', 400, grants.rssMb, ' MiB', 0))
+  if (reconcile !== undefined) {
+    const { leases, busy, quiet } = reconcile
+    const what = `longest turn of the event loop while ${grouped(leases)} leases are compared`
+    rows.push(atMost(what, 50, quiet.longestTurnMs, ' ms', 0))
+    const grown = Math.max(busy.rssMb - busy.rssBeforeMb, quiet.rssMb - quiet.rssBeforeMb)
+    rows.push(atMost('memory that comparing them takes', 150, grown, ' MiB', 0))
+  }
   if (policy !== undefined) {
     const { few, many } = policy
     rows.push(atMost('`decide` with 10 workloads, p50', 20, few.decideP50Us, ' µs', 1))
@@ -98,6 +111,11 @@ export function rowsOf({
   if (prove !== undefined) {
     const what = `entry by index proved and verified from a folder of ${grouped(prove.entries)}, p50`
     rows.push(atMost(what, 5, prove.p50Ms, ' ms'))
+  }
+  if (verify !== undefined) {
+    const { entries, perSecond, mostMb } = verify
+    rows.push(atLeast(`entries verified a second, a folder of ${grouped(entries)}`, 150_000, perSecond, 0))
+    rows.push(atMost('most resident memory of that', 100, mostMb, ' MB', 1))
   }
   if (query !== undefined) {
     const over = `over ${grouped(query.entries)} entries, p99`
@@ -158,9 +176,11 @@ export function otherLines({
   ledger,
   start,
   prove,
+  verify,
   query,
   exports,
   grants,
+  reconcile,
 }: Measured): readonly string[] {
   const lines: string[] = []
   if (ledger !== undefined) {
@@ -179,11 +199,29 @@ export function otherLines({
         `resident afterwards with one: ${start.rssMb.toFixed(0)} MiB`,
     )
   }
+  if (reconcile !== undefined) {
+    const { leases, busy, quiet, aloneP99Ms } = reconcile
+    lines.push(
+      `reconciling ${grouped(leases)} leases: ${quiet.seconds.toFixed(1)} s with nothing to do, ${busy.seconds.toFixed(1)} s with ` +
+        `${grouped(busy.orphans)} orphans and ${grouped(busy.gone)} grants that were gone; a stored secret beside it p50 ` +
+        `${quiet.besideP50Ms.toFixed(1)} ms, p99 ${quiet.besideP99Ms.toFixed(1)} ms (${busy.besideP99Ms.toFixed(1)} ms while it ends them; ` +
+        `alone ${aloneP99Ms.toFixed(1)} ms); longest turn ${quiet.longestTurnMs.toFixed(0)} ms (${busy.longestTurnMs.toFixed(0)} ms while it ` +
+        `ends them); resident ${Math.max(busy.rssMb, quiet.rssMb).toFixed(0)} MiB`,
+    )
+  }
   if (prove !== undefined) {
     const { entries, p99Ms, receiptP50Ms, oldestGrantSeconds } = prove
     lines.push(
       `proofs over ${grouped(entries)} entries: p99 ${p99Ms.toFixed(1)} ms; the receipt alone, from the ledger that is being ` +
         `written, ${receiptP50Ms.toFixed(2)} ms p50; the oldest grant found in ${oldestGrantSeconds.toFixed(1)} s`,
+    )
+  }
+  if (verify !== undefined) {
+    const { entries, bytes, readSeconds, hashSeconds } = verify
+    lines.push(
+      `verification of ${grouped(entries)} entries, at best: one thread reads their ${(bytes / 1e6).toFixed(0)} MB of files in ` +
+        `${readSeconds.toFixed(1)} s and does SHA-256 of as many leaves and nodes in ${hashSeconds.toFixed(1)} s, ` +
+        `${grouped(Math.round(entries / (readSeconds + hashSeconds)))} entries a second`,
     )
   }
   if (query !== undefined) {
@@ -199,9 +237,7 @@ export function otherLines({
   }
   for (const { form, perSecond, mostMb } of exports?.figures ?? []) {
     const all = grouped(exports?.entries ?? 0)
-    lines.push(
-      `${form} of ${all} entries: ${grouped(Math.round(perSecond))} a second, at most ${mostMb.toFixed(0)} MiB`,
-    )
+    lines.push(`${form} of ${all} entries: ${grouped(Math.round(perSecond))} a second, at most ${mostMb.toFixed(0)} MB`)
   }
   if (broker !== undefined) {
     const { known, stranger } = broker.refusals

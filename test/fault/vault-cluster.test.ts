@@ -54,7 +54,7 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
       },
       config: (config) => ({
         ...config,
-        reconcile: { everyMs: 1_000 },
+        reconcile: { ...config.reconcile, everyMs: 1_000 },
         vault: {
           ...config.vault,
           address: proxies.map(({ url }) => url),

@@ -192,11 +192,11 @@ function nodeOf(place: {
       const told = await vaultApi(address, place.rootToken())('PUT', 'sys/seal').catch(() => undefined)
       if (told?.status === 204) return
       // A standby does not take that; it comes up sealed.
-      await server?.end()
+      await server?.kill()
       server = await spawned()
     },
     async kill() {
-      await server?.end()
+      await server?.kill()
     },
     async start() {
       server = await spawned()

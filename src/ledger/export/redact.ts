@@ -113,6 +113,12 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   source: 'issuer',
   signal: 'signal',
   matched: 'kept',
+  issuer: 'issuer',
+  subject: 'subject',
+  effect: 'kept',
+  event_time: 'kept',
+  // Over what its issuer drew at random, as `token` is.
+  set: 'kept',
   verdict: 'kept',
   finding: 'finding',
   severity: 'kept',
@@ -125,6 +131,14 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   to: 'kept',
   bundles: 'kept',
   destination: 'text',
+  trigger: 'kept',
+  dry_run: 'kept',
+  targets: 'kept',
+  failed: 'kept',
+  leases: 'kept',
+  orphans: 'kept',
+  foreign: 'kept',
+  gone: 'kept',
 }
 
 /** What becomes of a field of entries of that kind; `undefined` when nothing says so. */
