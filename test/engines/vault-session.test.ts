@@ -75,7 +75,7 @@ describe('what each answer of Vault comes to', () => {
     ['503 of a proxy', (response) => response.writeHead(503).end('canary'), 'gateway', true, 1],
     ['200 that is not JSON', (response) => response.writeHead(200).end('canary {'), 'unreadable', true, 1],
     ['200 of another shape', json(200, { lease_id: 7, data: 'canary' }), 'unreadable', true, 1],
-    ['a body over one MiB', json(200, { data: { canary: 'x'.repeat(1_100_000) } }), 'unreadable', true, 1],
+    ['a body over one MiB', json(200, { data: { canary: 'x'.repeat(1_100_000) } }), 'oversized', true, 1],
     ['a connection that breaks', hangUp, 'lost', true, 1],
   ]
 

@@ -284,12 +284,17 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
   })
 
   test('the leader freezes with connections open', { timeout: 180_000 }, async () => {
-    await through(async () => {
-      const leader = await cluster.leader()
-      leader.freeze()
-      await eventually(async () => ((await cluster.leader()) === leader ? undefined : true), 'another leads', 60_000)
+    const leader = await cluster.leader()
+    try {
+      await through(async (running) => {
+        leader.freeze()
+        await grows(running.refused, 'calls to it are given up', 1)
+        await grows(() => running.issued.length, 'issuing goes on while it is frozen')
+        leader.thaw()
+      })
+    } finally {
       leader.thaw()
-    })
+    }
     await cluster.settled()
   })
 
