@@ -7,6 +7,7 @@ import { createBrake } from './broker/brake.ts'
 import { createJustified } from './broker/justified.ts'
 import { createBroker } from './broker.ts'
 import { createClosers } from './compose/closers.ts'
+import { keptTokens } from './compose/kept-tokens.ts'
 import { openLedger } from './compose/ledger.ts'
 import { policyRecord } from './compose/policy-record.ts'
 import { resume } from './compose/resume.ts'
@@ -31,7 +32,7 @@ import type { IssuersOptions } from './identity/issuers.ts'
 import { setLifeSeconds } from './identity/set.ts'
 import { createVerifier } from './identity/verify.ts'
 import { createRefusals } from './ledger/refusals.ts'
-import { createSealer, openSealKey } from './ledger/seal.ts'
+import { createBox, createSealer, openSealKey } from './ledger/seal.ts'
 import { createEntryIndex } from './ledger/search/entry-index.ts'
 import type { loadPolicies } from './policy/load.ts'
 import { createPolicyStore } from './policy/store.ts'
@@ -55,7 +56,10 @@ export interface ComposeOptions {
 export interface Running {
   readonly url: string
   readonly ledger: { readonly dir: string; readonly vkey: string }
-  /** Reads policies and certificates again; what is wrong keeps the old set and is recorded. */
+  /**
+   * Reads policies and certificates again; what is wrong keeps the old set and is recorded. Logs in to Vault anew, so that
+   * policies which its role was given since count.
+   */
   reload(): Promise<void>
   /** Resolves when the broker must not go on: its ledger can no longer be trusted to write. */
   readonly failed: Promise<Error>
@@ -92,11 +96,16 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     opened.push(() => policies.close())
     const state = memoryState(clock)
     opened.push(() => state.close())
-    const session = await openVault(config, clock, log)
+    const registry = createRegistry({ state, ledger, clock })
+    const session = await openVault(config, clock, log, {
+      store: keptTokens({ dir: config.ledger.dir, box: createBox(sealKey), log }),
+      hanging: { count: registry.hangingOn, highest: registry.highestGeneration },
+      // Their leases are gone, so there is something for it to find.
+      onLost: () => void reconciler.demand({ dryRun: false, by: byBroker('vault token lost') }).catch(() => {}),
+    })
     opened.push(() => session.close())
     const engine = engineOr(createEngines(session, clock))
 
-    const registry = createRegistry({ state, ledger, clock })
     const approvals = createApprovals({ state, ledger, clock })
     const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace })
     const tasks = createTasks({ state, ledger, registry, ender, clock })
@@ -168,12 +177,13 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       justified,
       reconciler,
     }
-    const broker = createBroker({ ...stages, signals, entryIndex, clock, log, trace })
+    const broker = createBroker({ ...stages, leasesEndMs: session.leasesEndMs, signals, entryIndex, clock, log, trace })
 
     const draining = new AbortController()
     const parts = {
       ledger,
       session,
+      registry,
       verifier,
       policies,
       justified,
@@ -224,6 +234,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       async reload() {
         await policies.reload()
         await server.reload()
+        await session.renewLogin()
       },
       close: opened.closeAll,
     }

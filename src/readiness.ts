@@ -1,7 +1,9 @@
 import type { Justified } from './broker/justified.ts'
+import { timeText } from './contract/fields.ts'
 import type { Readiness } from './contract/readiness.ts'
 import type { VaultSession } from './engines/vault-session.ts'
 import type { Reconciler } from './grants/reconcile.ts'
+import type { Registry } from './grants/registry.ts'
 import type { EntryLogs } from './http/entry-logs.ts'
 import type { MetricSources, Metrics } from './http/metrics.ts'
 import type { Verifier } from './identity/verify.ts'
@@ -12,6 +14,7 @@ import type { State } from './state/state.ts'
 interface Parts {
   readonly ledger: Ledger
   readonly session: VaultSession
+  readonly registry: Pick<Registry, 'hangingOn'>
   readonly verifier: Verifier
   readonly policies: PolicyStore
   readonly justified: Justified
@@ -31,7 +34,7 @@ export async function readinessOf(parts: Parts): Promise<Readiness> {
     issuers: parts.verifier
       .status()
       .map(({ issuer, ready, detail }) => ({ name: issuer, ready, problem: ready ? null : detail })),
-    vault: { ready: vault.ok, problem: vault.ok ? null : vault.detail },
+    vault: { ready: vault.ok, problem: vault.ok ? null : vault.detail, tokens: await tokensOf(parts) },
     // A ledger that cannot write ends the process, so one that answers can.
     ledger: { ready: true, problem: null, size: parts.ledger.head().size },
     state: { ready: true, problem: null },
@@ -45,6 +48,20 @@ function held({ justified }: Parts): Pick<Readiness['policy'], 'held' | 'ending'
   if (held === null) return { held, ending }
   const { digest, since, live, would_end } = held
   return { held: { digest, since, live, would_end }, ending }
+}
+
+/** The broker's own Vault tokens that are kept alive, and what hangs on each. */
+async function tokensOf({ session, registry }: Parts): Promise<Readiness['vault']['tokens']> {
+  const text = (instantMs: number | undefined) => (instantMs === undefined ? null : timeText(instantMs))
+  const described = session.generations().map(async (view) => ({
+    generation: view.generation,
+    current: view.current,
+    grants: await registry.hangingOn(view.generation),
+    logged_in_at: timeText(view.bornAtMs),
+    expires_at: text(view.expiresAtMs),
+    ends_at: text(view.endsAtMs),
+  }))
+  return Promise.all(described)
 }
 
 /** What `/metrics` reads when it is asked. */
@@ -64,6 +81,7 @@ export function watchedBy(parts: Parts): MetricSources {
       }
     },
     vaultUp: () => parts.session.ready().ok,
+    vaultTokens: () => tokensOf(parts),
     issuers: () => parts.verifier.status().map(({ issuer, ready }) => ({ name: issuer, ready })),
     reconciling: parts.reconciler.totals,
     lostEntryLogs: () => parts.entryLogs?.lost() ?? 0,

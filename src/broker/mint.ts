@@ -61,6 +61,7 @@ export async function mintAndRecord(
         renewable: access.renewable && minted.renewable,
         revocable: minted.handle !== undefined,
         static: minted.expiresAtMs === undefined,
+        generation: minted.generation,
       }),
     )
     return { ...recorded, minted }

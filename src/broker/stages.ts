@@ -49,6 +49,8 @@ export interface BrokerDeps {
   readonly refusals: Refusals
   readonly sealer: Sealer
   readonly engine: (kind: string) => Engine
+  /** Until when Vault can keep a lease of that generation of the broker's token. */
+  readonly leasesEndMs: (generation: number) => number
   readonly registry: Registry
   readonly tasks: Tasks
   readonly approvals: Approvals
@@ -242,9 +244,12 @@ export function createStages(deps: BrokerDeps): Stages {
       return answered(entered, decide(entered.policies, entered.identity, wanted, none, clock.now()))
     },
     async renew(grant, access, by) {
+      const wantedMs = clock.now() + access.ttlSeconds * 1000
       const latestMs = latestEndMs(grant, access.ceilings) ?? Number.MAX_SAFE_INTEGER
-      const endMs = Math.min(clock.now() + access.ttlSeconds * 1000, latestMs)
-      const cappedBy = endMs < clock.now() + access.ttlSeconds * 1000 ? [...access.cappedBy, 'issued'] : access.cappedBy
+      const tokenMs = grant.generation === undefined ? latestMs : deps.leasesEndMs(grant.generation)
+      const endMs = Math.min(wantedMs, latestMs, tokenMs)
+      const cappedBy =
+        endMs < wantedMs ? [...access.cappedBy, tokenMs < latestMs ? 'vault' : 'issued'] : access.cappedBy
       const seconds = Math.floor((endMs - clock.now()) / 1000)
       // Asking for less than there is left is granted as it stands: a renewal never shortens. Less than a second more is not
       // worth a call to Vault and an entry, or renewing in a circle would keep both busy.

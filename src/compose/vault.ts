@@ -4,10 +4,18 @@ import type { Log } from '../base/log.ts'
 import { Secret } from '../base/secret.ts'
 import type { Config } from '../config/config.ts'
 import type { VaultAuthMethod } from '../engines/login.ts'
-import { createVaultSession, type VaultSession } from '../engines/vault-session.ts'
+import { createVaultSession, type VaultSession, type VaultSessionOptions } from '../engines/vault-session.ts'
 
-/** The session the configuration names, not started yet; `writ doctor` looks through the same one. */
-export async function openVault({ vault }: Config, clock: Clock, log: Log): Promise<VaultSession> {
+/**
+ * The session the configuration names, not started yet. `writ doctor` looks through one of its own, without what ties a
+ * session to the broker: the tokens it keeps and the grants that hang on them.
+ */
+export async function openVault(
+  { vault }: Config,
+  clock: Clock,
+  log: Log,
+  ties: Pick<VaultSessionOptions, 'store' | 'hanging' | 'onLost'> = {},
+): Promise<VaultSession> {
   return createVaultSession({
     address: vault.address,
     ...(vault.namespace === undefined ? {} : { namespace: vault.namespace }),
@@ -16,6 +24,7 @@ export async function openVault({ vault }: Config, clock: Clock, log: Log): Prom
     deadlineMs: vault.timeoutMs,
     clock,
     log,
+    ...ties,
   })
 }
 
@@ -35,10 +44,22 @@ export function vaultsWord(session: Pick<VaultSession, 'health' | 'read'>) {
 
 async function vaultAuthOf(auth: Config['vault']['auth']): Promise<VaultAuthMethod> {
   const text = async (path: string): Promise<string> => (await readFile(path, 'utf8')).trim()
-  if (auth.method === 'token') {
-    return { method: 'token', token: 'token' in auth ? auth.token : new Secret(await text(auth.tokenFile)) }
+  const secret = async (path: string): Promise<Secret<string>> => new Secret(await text(path))
+  switch (auth.method) {
+    case 'token': {
+      if ('token' in auth) return { method: 'token', token: auth.token }
+      const reread = () => secret(auth.tokenFile)
+      return { method: 'token', token: await reread(), reread }
+    }
+    case 'approle': {
+      const { roleIdFile, secretIdFile, mount } = auth
+      const ids = async () => ({ roleId: await text(roleIdFile), secretId: await secret(secretIdFile) })
+      return { method: 'approle', ids, mount }
+    }
+    case 'kubernetes':
+    case 'jwt': {
+      const { method, role, mount, tokenFile } = auth
+      return { method, role, mount, jwt: () => secret(tokenFile) }
+    }
   }
-  const { roleIdFile, secretIdFile, mount } = auth
-  const ids = async () => ({ roleId: await text(roleIdFile), secretId: new Secret(await text(secretIdFile)) })
-  return { method: 'approle', ids, mount }
 }

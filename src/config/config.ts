@@ -10,6 +10,12 @@ export type VaultAuth =
       readonly roleIdFile: string
       readonly secretIdFile: string
     }
+  | {
+      readonly method: 'kubernetes' | 'jwt'
+      readonly mount: string
+      readonly role: string
+      readonly tokenFile: string
+    }
 
 /** What the broker was told, complete and checked: every path is absolute, every duration in milliseconds. Frozen. */
 export interface Config {
@@ -24,8 +30,8 @@ export interface Config {
   /** Folder of the policy files. */
   readonly policies: string
   readonly vault: {
-    /** Without a slash at the end. */
-    readonly address: string
+    /** Without a slash at the end; several are the servers of one cluster, in the order in which they are tried. */
+    readonly address: string | readonly string[]
     readonly namespace: string | undefined
     /** PEM file to trust instead of the system's authorities. */
     readonly caFile: string | undefined

@@ -21,6 +21,13 @@ export function explain(
       fix: fixForUnknown(path, unknown),
     }))
   }
+  if (issue.code === 'invalid_union') {
+    const meant = issue.errors.find((errors) =>
+      errors.every((error) => error.code !== 'invalid_type' || error.path.length > 0),
+    )
+    const inner = meant?.map((error) => ({ ...error, path: [...issue.path, ...error.path] })) ?? []
+    if (inner.length > 0) return inner.flatMap((error) => explain(error, origins, locate))
+  }
   const where = origins.get(key) ?? locate(issue.path)
   const setting = listSettings().find((candidate) => candidate.path.join('.') === key)
   if (issue.code === 'invalid_type' && issue.message.endsWith('received undefined')) {
@@ -41,7 +48,7 @@ export function explain(
 // Keys that hold further keys, where naming the key alone would not help.
 const fixesForMissing: ReadonlyMap<string, string> = new Map([
   ['vault', 'add vault.address and vault.auth, or set VAULT_ADDR and VAULT_TOKEN'],
-  ['vault.auth', 'add vault.auth with method approle or token, or set VAULT_TOKEN'],
+  ['vault.auth', 'add vault.auth with method approle, kubernetes, jwt or token, or set VAULT_TOKEN'],
 ])
 
 // Rules that know the way out carry it along.

@@ -113,7 +113,7 @@ function complete(
     },
     policies: absolute(file.policies),
     vault: {
-      address: withoutSlash(vault.address),
+      address: typeof vault.address === 'string' ? withoutSlash(vault.address) : vault.address.map(withoutSlash),
       namespace: vault.namespace,
       caFile: vault.caFile && absolute(vault.caFile),
       timeoutMs: milliseconds(vault.timeout),
@@ -150,6 +150,9 @@ function complete(
   })
 }
 
+// Where Kubernetes puts the token of a pod's service account.
+const podToken = '/var/run/secrets/kubernetes.io/serviceaccount/token'
+
 function authOf(
   file: ConfigFile,
   environment: Environment,
@@ -157,12 +160,14 @@ function authOf(
 ): Result<VaultAuth, Omit<ConfigProblem, 'where'>> {
   const { auth } = file.vault
   if (auth.method === 'approle') {
-    const { mount, roleIdFile, secretIdFile } = auth
+    const { mount = 'approle', roleIdFile, secretIdFile } = auth
     return ok({ method: 'approle', mount, roleIdFile: absolute(roleIdFile), secretIdFile: absolute(secretIdFile) })
   }
-  if (auth.method === 'token' && auth.tokenFile !== undefined) {
-    return ok({ method: 'token', tokenFile: absolute(auth.tokenFile) })
+  if (auth.method !== 'token') {
+    const { method, mount = method, role, tokenFile = podToken } = auth
+    return ok({ method, mount, role, tokenFile: absolute(tokenFile) })
   }
+  if (auth.tokenFile !== undefined) return ok({ method: 'token', tokenFile: absolute(auth.tokenFile) })
   if (environment.vault.token !== undefined) return ok({ method: 'token', token: environment.vault.token })
   return {
     ok: false,

@@ -45,32 +45,43 @@ const listen = z.strictObject({
   tls: tls.optional(),
 })
 
+const mount = z
+  .string()
+  .min(1)
+  .max(200)
+  .optional()
+  .describe('Path the auth method is mounted at; the name of the method when absent')
+const role = z.string().min(1).max(200).describe('Role of the method `kubernetes` or `jwt` to log in to')
+
+// The alternatives share a key, and the page of settings has one line for it.
+const tokenFileText =
+  '`token`: file with the Vault token; `kubernetes`, `jwt`: with the token to log in with, read at each login'
+
 const token = z.strictObject({
   method: z.literal('token').describe('How the broker logs in to Vault'),
-  tokenFile: path.optional().describe('File with the Vault token; `VAULT_TOKEN` when absent'),
+  tokenFile: path.optional().describe(tokenFileText),
 })
 
 const appRole = z.strictObject({
   method: z.literal('approle'),
-  mount: z.string().min(1).max(200).default('approle').describe('Path the auth method is mounted at'),
+  mount,
   roleIdFile: path.describe('File with the role id; read at each login'),
   secretIdFile: path.describe('File with the secret id; read at each login, so that it can be rotated'),
 })
 
-const unsupportedAuth = z.looseObject({
-  method: z.enum(['kubernetes', 'jwt']).refine(() => false, later('this login method', 'approle or token')),
-})
+const kubernetes = z.strictObject({ method: z.literal('kubernetes'), mount, role, tokenFile: path.optional() })
+const jwt = z.strictObject({ method: z.literal('jwt'), mount, role, tokenFile: path })
 
 const vault = z.strictObject({
-  address: httpUrl.describe('Vault or OpenBao; `VAULT_ADDR` means the same'),
+  address: z
+    .union([httpUrl, z.array(httpUrl).min(1).max(16)])
+    .describe('Vault or OpenBao; `VAULT_ADDR` means the same. A list: the servers of one cluster, tried in that order'),
   namespace: z.string().min(1).max(512).optional().describe('Namespace; `VAULT_NAMESPACE` means the same'),
   caFile: path
     .optional()
     .describe('PEM file with the authorities to trust instead of the system; `VAULT_CACERT` means the same'),
   timeout: durationField.default('10s').describe('Longest wait for one call to Vault'),
-  auth: z
-    .discriminatedUnion('method', [token, appRole, unsupportedAuth])
-    .describe('How the broker logs in to Vault: `token` or `approle`'),
+  auth: z.discriminatedUnion('method', [token, appRole, kubernetes, jwt]).describe('How the broker logs in to Vault'),
 })
 
 const witness = z

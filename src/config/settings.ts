@@ -7,7 +7,7 @@ export interface Setting {
   readonly path: readonly string[]
   /** `WRIT_LISTEN_PORT` */
   readonly variable: string
-  readonly type: 'string' | 'integer' | 'boolean' | 'path' | 'list'
+  readonly type: 'string' | 'integer' | 'boolean' | 'path' | 'list' | 'string or list'
   /** The values it may take, when they are a list. */
   readonly values: readonly string[] | undefined
   readonly defaultText: string | undefined
@@ -20,6 +20,7 @@ interface Node {
   readonly format?: string
   readonly properties?: Readonly<Record<string, Node>>
   readonly oneOf?: readonly Node[]
+  readonly anyOf?: readonly Node[]
   readonly enum?: readonly string[]
   readonly const?: string
   readonly default?: unknown
@@ -58,6 +59,7 @@ const textOf = (value: unknown): string | undefined =>
 
 function typeOf(node: Node): Setting['type'] {
   if (node.format === 'path') return 'path'
+  if (node.anyOf !== undefined) return 'string or list'
   if (node.type === 'array') return 'list'
   return node.type === 'integer' || node.type === 'boolean' ? node.type : 'string'
 }

@@ -69,6 +69,7 @@ function coerce({ type }: Setting, text: string, absolute: (path: string) => str
   if (type === 'integer') return /^\d{1,9}$/.test(text) ? Number(text) : undefined
   if (type === 'boolean') return text === 'true' ? true : text === 'false' ? false : undefined
   if (type === 'list') return listOf(text)
+  if (type === 'string or list') return text.startsWith('[') ? listOf(text) : text
   return text
 }
 
@@ -76,6 +77,7 @@ const wantedText: Partial<Record<Setting['type'], string>> = {
   integer: 'a whole number',
   boolean: 'true or false',
   list: 'a list in JSON',
+  'string or list': 'one text, or a list in JSON',
 }
 
 function listOf(text: string): unknown {

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import type { Clock } from '../base/clock.ts'
+import { type Clock, sleep, systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { Secret } from '../base/secret.ts'
 import type { MintTarget } from '../engines/engine.ts'
+import { VaultFault } from '../engines/faults.ts'
 import { createEngines } from '../engines/registry.ts'
 import { createVaultSession, type VaultSession } from '../engines/vault-session.ts'
 import { defaultWrapPolicy } from '../engines/wrapped.ts'
@@ -154,6 +155,21 @@ async function ssh(session: VaultSession, mount: string, group: Group): Promise<
   }
 }
 
+// A new kv mount refuses while it prepares its versions; on several servers for longer than on one.
+const preparingTries = 100
+
+async function writeWhenReady(session: VaultSession, path: string, data: object): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await session.write(path, data)
+      return
+    } catch (thrown) {
+      if (!(thrown instanceof VaultFault) || thrown.kind !== 'rejected' || tries === preparingTries) throw thrown
+      await sleep(systemClock, 100)
+    }
+  }
+}
+
 async function kv(session: VaultSession, mount: string, group: Group): Promise<void> {
   for (const [path, sharing] of byRole(group)) {
     const keys = new Set(sharing.flatMap(({ target }) => listOf(target.params.keys)))
@@ -162,7 +178,7 @@ async function kv(session: VaultSession, mount: string, group: Group): Promise<v
     const { data } = await session.read(`${mount}/metadata/${path}`).catch(() => ({ data: undefined }))
     for (let current = Number(data?.current_version ?? 0); current < version; current++) {
       const secret = Object.fromEntries([...keys].map((key) => [key, `dev-${randomBytes(12).toString('hex')}`]))
-      await session.write(`${mount}/data/${path}`, { data: secret })
+      await writeWhenReady(session, `${mount}/data/${path}`, { data: secret })
     }
   }
 }

@@ -41,6 +41,7 @@ export function createDatabaseEngine(deps: EngineDeps): Engine {
       expiresAtMs: Math.min(extendedMs, startedMs + order.ttlSeconds * 1000),
       renewable: answer.renewable,
       publicIds: [{ type: 'database_user', value: parsed.data.username }],
+      generation: answer.generation,
     }
   }
 

@@ -56,6 +56,8 @@ export interface Minted {
   readonly expiresAtMs: number | undefined
   readonly renewable: boolean
   readonly publicIds: readonly PublicId[]
+  /** The generation of the broker's token that the secret dies with; absent where it does not hang on that token. */
+  readonly generation?: number | undefined
 }
 
 /** What Vault says of a secret it has made. */

@@ -13,6 +13,7 @@ export type FaultKind =
   | 'standby'
   | 'rate_limited'
   | 'server'
+  | 'interrupted'
   | 'gateway'
   | 'not_logged_in'
   | 'denied'
@@ -41,6 +42,7 @@ export const faultRules: Readonly<Record<FaultKind, FaultRule>> = {
   standby: unavailable('any', 2, 'this Vault node is a standby and did not pass the call on'),
   rate_limited: unavailable('none', 1, 'a rate limit quota of Vault is reached'),
   server: unavailable('none', 5, 'Vault failed'),
+  interrupted: unknown('safe', 2, 'Vault was interrupted at its work, as by a change of its leader'),
   gateway: unknown('safe', 2, 'something in front of Vault answered in its place'),
   not_logged_in: unavailable('none', 2, 'the broker has no valid Vault token'),
   denied: {
@@ -93,6 +95,9 @@ export class VaultFault extends BrokerFault {
   }
 }
 
+/** Whether Vault answered and said no, so that asking again says nothing new. */
+export const isRefusal = (thrown: unknown): boolean => thrown instanceof VaultFault && thrown.code === 'engine_refused'
+
 /** A mint whose outcome is unknown: Vault may hold a lease the broker has no handle for. Reconciling settles it. */
 export class AmbiguousMint extends VaultFault {
   /** For callers that may import only types of this stage. */
@@ -111,9 +116,16 @@ export class AmbiguousMint extends VaultFault {
 // Vault words its errors freely and quotes what it was sent, so only a known class of error goes on. The hint says what to do.
 const errorClasses: readonly (readonly [pattern: RegExp, name: string, hint: string])[] = [
   [/permission denied/i, 'permission denied', ''],
+  [
+    /error validating token|invalid role or secret id/i,
+    'login refused',
+    'compare what the broker logs in with to the role of the login method: issuer, audience, subject, life; role id, secret id',
+  ],
   [/invalid token|bad token|token not found/i, 'invalid token', ''],
   [/sealed/i, 'sealed', ''],
-  [/standby|not the active node|no active/i, 'standby', ''],
+  // The last is a standby of OpenBao 2.5.5 that was asked to end a lease: it does not pass that on.
+  [/standby|not the active node|no active|active cluster node not found|storage is read-only/i, 'standby', ''],
+  [/forwarding|context canceled|context deadline exceeded|leadership|shutting down/i, 'interrupted', ''],
   [/quota exceeded/i, 'quota exceeded', ''],
   [
     /child policies must be subset/i,
@@ -124,7 +136,7 @@ const errorClasses: readonly (readonly [pattern: RegExp, name: string, hint: str
   [/invalid accessor/i, 'accessor not found', ''],
   [/lease is not renewable/i, 'lease is not renewable', ''],
   [
-    /unknown role|role .* not found|unknown role:/i,
+    /unknown role|role .* (?:not|could not be) found/i,
     'unknown role',
     'create the role, or correct `role` in the Credential',
   ],

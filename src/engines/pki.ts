@@ -81,6 +81,7 @@ export function createPkiEngine(deps: EngineDeps): Engine {
       expiresAtMs: parsed.data.expiration * 1000,
       renewable: false,
       publicIds: [{ type: 'certificate_serial', value: parsed.data.serial_number }],
+      generation: handle?.type === 'lease' ? answer.generation : undefined,
     }
   }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { createDatabaseEngine } from './database.ts'
 import type { Engine } from './engine.ts'
+import { VaultFault } from './faults.ts'
 import { createKvEngine } from './kv.ts'
 import { createLeases } from './leases.ts'
 import { createPkiEngine } from './pki.ts'
@@ -23,7 +24,21 @@ export function createEngines(
   const leases = createLeases(session, clock)
   const mintWrapped = createMintWrapped(session, clock, options.wrapPolicy ?? defaultWrapPolicy)
   const deps = { session, leases, mintWrapped, clock }
-  const engines = [createDatabaseEngine(deps), createPkiEngine(deps), createSshEngine(deps), createKvEngine(deps)]
+  const engines = [createDatabaseEngine(deps), createPkiEngine(deps), createSshEngine(deps), createKvEngine(deps)].map(
+    (engine) => withinTokenLife(engine, session, clock),
+  )
   const byKind = new Map(engines.map((engine) => [engine.kind, engine]))
   return { get: (kind) => byKind.get(kind), kinds: [...byKind.keys()] }
+}
+
+/** Vault ends a lease together with the token that made it, so no secret is made for longer than that token can be kept. */
+function withinTokenLife(engine: Engine, session: VaultSession, clock: Clock): Engine {
+  return {
+    ...engine,
+    async mint(order) {
+      const ttlSeconds = Math.min(order.ttlSeconds, Math.floor((session.leasesEndMs() - clock.now()) / 1000))
+      if (ttlSeconds < 1) throw new VaultFault('not_logged_in', 'the Vault token of the broker is about to end')
+      return engine.mint(ttlSeconds === order.ttlSeconds ? order : { ...order, ttlSeconds })
+    },
+  }
 }

@@ -32,8 +32,10 @@ export type MintWrapped = (mint: WrappedMint) => Promise<Minted>
  * that lives exactly as long: its accessor is the handle, and Vault ends token and lease together even if the broker is gone.
  */
 export function createMintWrapped(session: VaultSession, clock: Clock, wrapPolicy: string): MintWrapped {
-  async function createChild(order: MintOrder): Promise<{ token: Secret<string>; accessor: string }> {
-    const { auth } = await session.write('auth/token/create', {
+  async function createChild(
+    order: MintOrder,
+  ): Promise<{ token: Secret<string>; accessor: string; generation: number | undefined }> {
+    const { auth, generation } = await session.write('auth/token/create', {
       policies: [wrapPolicy],
       ttl: `${order.ttlSeconds}s`,
       explicit_max_ttl: `${order.ttlSeconds}s`,
@@ -46,7 +48,7 @@ export function createMintWrapped(session: VaultSession, clock: Clock, wrapPolic
     if (auth == null || auth.accessor === '') {
       throw new VaultFault('unreadable', 'POST auth/token/create: the answer holds no token')
     }
-    return { token: new Secret(auth.client_token), accessor: auth.accessor }
+    return { token: new Secret(auth.client_token), accessor: auth.accessor, generation }
   }
 
   async function revokeQuietly(accessor: string): Promise<void> {
@@ -74,6 +76,7 @@ export function createMintWrapped(session: VaultSession, clock: Clock, wrapPolic
         expiresAtMs: startedMs + order.ttlSeconds * 1000,
         renewable: false,
         publicIds: [...publicIds, { type: 'wrapping_accessor', value: wrap.accessor }],
+        generation: child?.generation,
       }
     } catch (thrown) {
       if (child !== undefined) await revokeQuietly(child.accessor)

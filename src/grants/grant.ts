@@ -34,6 +34,8 @@ export interface Grant {
   /** The secret outlives the grant (a stored value). */
   readonly static: boolean
   readonly lease: { readonly hash: string; readonly sealed: string } | undefined
+  /** Which of the broker's own Vault tokens the lease dies with. */
+  readonly generation: number | undefined
   readonly ids: readonly PublicId[]
   /** Why it must end, from the moment somebody or something decided so. */
   readonly cause: EndReason | undefined
@@ -74,6 +76,7 @@ const unborn = {
   revocable: false,
   static: false,
   lease: undefined,
+  generation: undefined,
   ids: [],
   cause: undefined,
   outcome: undefined,
@@ -177,6 +180,7 @@ export function advance(grant: Grant, entry: GrantEntry, nowMs: number, index: n
         revocable: entry.revocable,
         static: entry.static,
         lease: entry.lease,
+        generation: entry.generation,
         ids: entry.ids,
         ledger: { ...grant.ledger, issued: index },
       }

@@ -41,6 +41,10 @@ export interface Registry {
   walk(labels: readonly string[]): AsyncIterable<Grant>
   /** Live grants of one workload and purpose, and how many were opened in the last minute. */
   counters(workload: string, purpose: string): Promise<Counters>
+  /** Live grants whose lease dies with that generation of the broker's Vault token. */
+  hangingOn(generation: number): Promise<number>
+  /** The highest generation that any grant has named, from the record or since. */
+  highestGeneration(): number
   due(limit: number): Promise<readonly Grant[]>
   /** Puts a replayed grant in place. */
   restore(grant: Grant): Promise<void>
@@ -63,6 +67,7 @@ function labelsOf(grant: Grant): readonly string[] {
   // What changes within a life comes last, so that the store need not look at the rest again.
   labels.push('live', `live=${grant.workload}/${grant.purpose}`)
   if (grant.lease !== undefined) labels.push(`lease=${grant.lease.hash}`)
+  if (grant.generation !== undefined) labels.push(`generation=${grant.generation}`)
   // Also when it is to end: Vault may hold its lease before anybody knows it.
   const unborn = (grant.status === 'minting' || grant.status === 'ending') && grant.ledger.issued === undefined
   if (unborn) labels.push(`minting=${targetLabel(grant.target)}`)
@@ -90,6 +95,12 @@ function indexingOf(grant: Grant): Indexing {
 export function createRegistry({ state, ledger, clock }: { state: State; ledger: Ledger; clock: Clock }): Registry {
   const get = async (id: string): Promise<Grant | undefined> =>
     (await state.get('grant', id))?.value as Grant | undefined
+
+  let highestGeneration = 0
+  const seen = (grant: Grant): Grant => {
+    highestGeneration = Math.max(highestGeneration, grant.generation ?? 0)
+    return grant
+  }
 
   const update: Registry['update'] = async (id, change) => {
     // Each loss of the race means that somebody else made progress, so this ends.
@@ -155,7 +166,7 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
         const moved = await update(grant.id, (present) =>
           mayFollow(present.status, entry.kind) ? advance(present, entry, now, position.index) : undefined,
         )
-        return { grant: moved ?? advance(grant, entry, now, position.index), position }
+        return { grant: seen(moved ?? advance(grant, entry, now, position.index)), position }
       }),
     async find(labels, page) {
       return load(await state.find('grant', labels, page))
@@ -181,10 +192,13 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
       const active = await state.count('grant', `live=${workload}/${purpose}`)
       return { active, lastMinute: await state.hits(rateKey(workload, purpose), rateWindowMs) }
     },
+    hangingOn: (generation) => state.count('grant', `generation=${generation}`),
+    highestGeneration: () => highestGeneration,
     async due(limit) {
       return load(await state.due('grant', clock.now(), limit))
     },
     async restore(grant) {
+      seen(grant)
       await state.insert('grant', grant.id, grant, indexingOf(grant))
     },
   }

@@ -26,6 +26,10 @@ export interface MetricSources {
     readonly ending: number
   }
   vaultUp(): boolean
+  /** The broker's own Vault tokens. Few: one, and those before it that leases still hang on. */
+  vaultTokens(): Promise<
+    readonly { readonly generation: number; readonly grants: number; readonly expires_at: string | null }[]
+  >
   /** Each trusted issuer and whether its keys are there. */
   issuers(): readonly { readonly name: string; readonly ready: boolean }[]
   /** Entries of the ledger whose copy no collector took. */
@@ -139,6 +143,8 @@ function boundedLabel(): (value: string) => string {
   }
 }
 
+type VaultTokens = Awaited<ReturnType<MetricSources['vaultTokens']>>
+
 function watchSources(registers: Registry[], sources: MetricSources): void {
   const gauge = (name: string, help: string, read: () => number | Promise<number>): void => {
     new Gauge({
@@ -185,6 +191,31 @@ function watchSources(registers: Registry[], sources: MetricSources): void {
       this.set({ digest: sources.policy().digest }, 1)
     },
   })
+  const ofTokens = (name: string, help: string, read: (token: VaultTokens[number]) => number | undefined): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['generation'],
+      registers,
+      async collect() {
+        this.reset()
+        for (const token of await sources.vaultTokens()) {
+          const value = read(token)
+          if (value !== undefined) this.set({ generation: token.generation }, value)
+        }
+      },
+    })
+  }
+  ofTokens(
+    'writ_vault_token_grants',
+    'Live grants that end with this Vault token of the broker',
+    ({ grants }) => grants,
+  )
+  ofTokens(
+    'writ_vault_token_expires_seconds',
+    'When this Vault token of the broker ends unless it is renewed',
+    ({ expires_at: expires }) => (expires === null ? undefined : Date.parse(expires) / 1000),
+  )
   new Gauge({
     name: 'writ_issuer_ready',
     help: 'Whether the keys of a trusted issuer are known',

@@ -125,6 +125,8 @@ const kinds = [
     revocable: z.boolean(),
     /** The secret outlives the grant: nothing ends it at `expires`. */
     static: z.boolean(),
+    /** Which of the broker's own Vault tokens, counted by login, the secret dies with; absent where it hangs on none. */
+    generation: seconds.optional(),
   }),
   /** The mint did not happen, or its outcome is unknown (`ambiguous`) and reconciling will settle it. */
   z.strictObject({ ...common, kind: z.literal('grant.failed'), code, ambiguous: z.boolean(), detail: outsideText }),

@@ -17,6 +17,13 @@ export interface Sealer {
   hashOf(handle: LeaseHandle): string
 }
 
+/** Seals texts of any kind under one key: compact JWEs (`dir`, A256GCM). */
+export interface Box {
+  seal(text: string): string
+  /** @throws Error when it was sealed with another key, was altered, or is no JWE. */
+  open(sealed: string): Promise<string>
+}
+
 const keyBytes = 32
 // RFC 7518 section 5.3.
 const nonceBytes = 12
@@ -28,32 +35,45 @@ const handleSchema = z.discriminatedUnion('type', [
 ])
 
 /**
- * A sealer with a 32-byte key. The header of each JWE names the key (`kid`, from its SHA-256), so that a later key can stand
+ * A box with a 32-byte key. The header of each JWE names the key (`kid`, from its SHA-256), so that a later key can stand
  * beside it; what was sealed before stays readable as long as its key is among `older`.
  * @see RFC 7516
  */
-export function createSealer(key: Uint8Array, older: readonly Uint8Array[] = []): Sealer {
+export function createBox(key: Uint8Array, older: readonly Uint8Array[] = []): Box {
   const keys = new Map([...older, key].map((each) => [keyId(each), each]))
   const kid = keyId(key)
   const header = base64url(JSON.stringify({ alg: 'dir', enc: 'A256GCM', kid }))
   return {
-    hashOf: (handle) => sha256Hex(canonicalJson(handle)),
     // Not by the library: that goes through the thread pool, for ten times the cost. `open` is by the library, so that a seal
     // which is no JWE to others is none to us.
-    seal(handle) {
-      const text = canonicalJson(handle)
+    seal(text) {
       const nonce = publicRandom(nonceBytes)
       const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(header))
       const parts = [nonce, Buffer.concat([cipher.update(text), cipher.final()]), cipher.getAuthTag()]
-      return { hash: sha256Hex(text), sealed: [header, '', ...parts.map(base64url)].join('.') }
+      return [header, '', ...parts.map(base64url)].join('.')
+    },
+    async open(sealed) {
+      const { plaintext } = await compactDecrypt(sealed, ({ kid: named }) => keys.get(named ?? '') ?? key, {
+        keyManagementAlgorithms: ['dir'],
+        contentEncryptionAlgorithms: ['A256GCM'],
+      })
+      return new TextDecoder().decode(plaintext)
+    },
+  }
+}
+
+/** A sealer with a 32-byte key, and with those of before; see `createBox`. */
+export function createSealer(key: Uint8Array, older: readonly Uint8Array[] = []): Sealer {
+  const box = createBox(key, older)
+  return {
+    hashOf: (handle) => sha256Hex(canonicalJson(handle)),
+    seal(handle) {
+      const text = canonicalJson(handle)
+      return { hash: sha256Hex(text), sealed: box.seal(text) }
     },
     async open(sealed) {
       try {
-        const { plaintext } = await compactDecrypt(sealed, ({ kid: named }) => keys.get(named ?? '') ?? key, {
-          keyManagementAlgorithms: ['dir'],
-          contentEncryptionAlgorithms: ['A256GCM'],
-        })
-        return handleSchema.parse(JSON.parse(new TextDecoder().decode(plaintext)))
+        return handleSchema.parse(JSON.parse(await box.open(sealed)))
       } catch {
         // The cause may quote the handle, so it is not kept.
         throw new BrokerFault('internal', 'a sealed lease handle cannot be opened: it was altered or its key is gone')

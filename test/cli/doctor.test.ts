@@ -27,6 +27,8 @@ interface Patient {
   readonly clockOffBySeconds?: number
   readonly login?: 'refused'
   readonly lacking?: string
+  /** Laid over what Vault says of the broker's token. */
+  readonly token?: object
 }
 
 let folder: string
@@ -65,10 +67,8 @@ async function startVault(patient: Patient = {}): Promise<string> {
         name === patient.lacking ? ['deny'] : ['create', 'read', 'update', 'list', 'sudo']
       return json(200, { data: Object.fromEntries(paths.map((name) => [name, held(name)])) })(response, request)
     }
-    return json(200, { data: { ttl: 3600, creation_ttl: 3600, period: 3600, renewable: true }, auth: renewed })(
-      response,
-      request,
-    )
+    const token = { ttl: 3600, creation_ttl: 3600, period: 3600, renewable: true, ...patient.token }
+    return json(200, { data: token, auth: renewed })(response, request)
   })
   return vault.address
 }
@@ -133,6 +133,52 @@ describe('writ doctor', () => {
     await startVault({ login: 'refused' })
     const found = await doctor()
     expect(found('vault login')).toMatchObject([{ verdict: 'fail', fix: expect.stringContaining('live token') }])
+  })
+
+  it('says why a batch token is refused', async () => {
+    await startVault({ token: { type: 'batch' } })
+    expect((await doctor())('vault login')).toMatchObject([
+      { verdict: 'fail', detail: expect.stringContaining('batch') },
+    ])
+  })
+
+  it('warns of a token that ends, and all credentials with it', async () => {
+    await startVault({ token: { period: 0, renewable: false } })
+    expect((await doctor())('vault token life')).toMatchObject([
+      { verdict: 'warn', detail: expect.stringContaining('ends with it'), fix: expect.stringContaining('periodic') },
+    ])
+  })
+
+  it('tells which Vault tokens the broker that runs here keeps, and how many grants hang on each', async () => {
+    await startVault()
+    const at = '2026-11-22T12:00:00.000Z'
+    const token = { generation: 4, current: false, grants: 12, logged_in_at: at, expires_at: at, ends_at: at }
+    const broker = await scriptedVault(
+      json(200, {
+        ready: true,
+        draining: false,
+        issuers: [],
+        vault: {
+          ready: true,
+          problem: null,
+          tokens: [token, { ...token, generation: 5, current: true, grants: 0, expires_at: null, ends_at: null }],
+        },
+        ledger: { ready: true, problem: null, size: 1 },
+        state: { ready: true, problem: null },
+        policy: { digest: 'a'.repeat(64), loaded_at: at, workloads: 1, refused: null },
+      }),
+    )
+    try {
+      const found = await doctor({ listen: { port: Number(new URL(broker.address).port) } })
+      expect(found('vault token 4')).toMatchObject([
+        { verdict: 'ok', detail: expect.stringMatching(/kept for its leases, 12 live grants, .* at the latest/) },
+      ])
+      expect(found('vault token 5')).toMatchObject([
+        { detail: expect.stringMatching(/mints, 0 live grants, .* not end/) },
+      ])
+    } finally {
+      await broker.stop()
+    }
   })
 
   it('writes out the line that the Vault policy lacks', async () => {

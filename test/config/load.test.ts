@@ -200,9 +200,37 @@ log: { level: loud }
     expect(problems(`${vault}${text}`)).toEqual([said])
   })
 
-  it.each(['kubernetes', 'jwt'])('is told that the login method %s is not there yet', (method) => {
-    const text = `vault: { address: "http://v", auth: { method: ${method}, role: writ } }`
-    expect(problems(text)).toEqual(['1:47 vault.auth.method: this login method is not in this version yet'])
+  it('takes the servers of one cluster as a list, each of them checked', () => {
+    const list = (...addresses: string[]) => `vault: { address: ${JSON.stringify(addresses)}, auth: { method: token } }`
+    const env = { VAULT_TOKEN: 't' }
+    expect(loaded(list('https://a:8200/', 'https://b:8200'), env).vault.address).toEqual([
+      'https://a:8200',
+      'https://b:8200',
+    ])
+    const variable = { ...env, WRIT_VAULT_ADDRESS: '["https://c", "https://d"]' }
+    expect(loaded(vault, variable).vault.address).toEqual(['https://c', 'https://d'])
+    expect(problems(list('https://a:8200', 'ftp://b'), env)).toEqual([
+      expect.stringMatching(/^1:37 vault\.address\.1: an http:/),
+    ])
+    expect(problems(list(), env)).toHaveLength(1)
+    expect(problems('vault: { address: 7, auth: { method: token } }', env)).toHaveLength(1)
+  })
+
+  it('knows where the token of a pod is, and must be told where any other is', () => {
+    const text = (auth: string) => `vault: { address: "http://v", auth: { role: writ, ${auth} } }`
+    expect(loaded(text('method: kubernetes')).vault.auth).toEqual({
+      method: 'kubernetes',
+      mount: 'kubernetes',
+      role: 'writ',
+      tokenFile: '/var/run/secrets/kubernetes.io/serviceaccount/token',
+    })
+    expect(loaded(text('method: jwt, mount: ci, tokenFile: t')).vault.auth).toEqual({
+      method: 'jwt',
+      mount: 'ci',
+      role: 'writ',
+      tokenFile: join(folder, 't'),
+    })
+    expect(problems(text('method: jwt'))).toEqual([expect.stringContaining('vault.auth.tokenFile is missing')])
   })
 
   it.each(['http://user:pw@v', 'http://v?x=1', 'http://v#x', 'v:8200', 'file:///v'])(
@@ -296,9 +324,13 @@ describe('variables', () => {
     '%s overrides its key alone',
     (_, setting) => {
       const { text, value } = example(setting)
-      const tokenLogin = setting.variable === 'WRIT_VAULT_AUTH_TOKEN_FILE'
-      const file = tokenLogin
-        ? 'vault: { address: "https://vault:8200", auth: { method: token, tokenFile: a } }\n'
+      const logins: Record<string, string> = {
+        WRIT_VAULT_AUTH_TOKEN_FILE: 'method: token, tokenFile: a',
+        WRIT_VAULT_AUTH_ROLE: 'method: jwt, role: a, tokenFile: a',
+      }
+      const login = logins[setting.variable]
+      const file = login
+        ? `vault: { address: "https://vault:8200", auth: { ${login} } }\n`
         : setting.path.includes('tls')
           ? `${vault}listen: { tls: { cert: c, key: k } }\n`
           : setting.path.includes('quorum')

@@ -29,7 +29,7 @@ export function sessionContract(use: () => ContractWorld): void {
       const session = appRole()
       await session.start()
       expect(session.ready()).toEqual({ ok: true, detail: 'logged in' })
-      expect(session.generation()).toBe(1)
+      expect(present(session)).toBe(1)
       const engine = createEngines(session, systemClock).get('database')
       const minted = await engine?.mint(order())
       expect(minted?.secret.reveal().username).toBeTypeOf('string')
@@ -59,7 +59,7 @@ export function sessionContract(use: () => ContractWorld): void {
       }
       expect(renewals).toEqual([200, 200, 200])
       expect(await accessorOf(session)).toBe(before)
-      expect(session.generation()).toBe(1)
+      expect(present(session)).toBe(1)
       expect(session.ready().ok).toBe(true)
       await session.close()
     })
@@ -90,7 +90,7 @@ export function sessionContract(use: () => ContractWorld): void {
       // The session looked at its token a moment ago by its own, standing clock; a denial makes it look again.
       const minted = await clockless?.mint(order())
       expect(minted?.handle).toBeDefined()
-      expect(session.generation()).toBe(2)
+      expect(present(session)).toBe(2)
       await session.close()
     })
 
@@ -122,6 +122,10 @@ export function sessionContract(use: () => ContractWorld): void {
     })
   })
 }
+
+/** The generation that mints. */
+const present = (session: VaultSession): number | undefined =>
+  session.generations().find(({ current }) => current)?.generation
 
 async function accessorOf(session: VaultSession): Promise<string> {
   const { data } = await session.read('auth/token/lookup-self')

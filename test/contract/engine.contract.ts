@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startPostgres } from '../support/postgres.ts'
 import { databaseContract } from './engine-database.ts'
 import { kvContract } from './engine-kv.ts'
+import { loginContract } from './engine-login.ts'
 import { pkiContract } from './engine-pki.ts'
 import { sessionContract } from './engine-session.ts'
 import { sshContract } from './engine-ssh.ts'
@@ -41,6 +42,7 @@ export function engineContract(name: string, start: () => Promise<ContractServer
     sshContract(use)
     kvContract(use)
     sessionContract(use)
+    loginContract(use)
 
     test('no error that was thrown holds a secret, a token or a lease id', () => {
       expect(errors.length).toBeGreaterThan(10)

@@ -68,7 +68,7 @@ export const readiness: Readiness = {
   ready: true,
   draining: false,
   issuers: [{ name: 'cluster-eu', ready: true, problem: null }],
-  vault: { ready: true, problem: null },
+  vault: { ready: true, problem: null, tokens: [] },
   ledger: { ready: true, problem: null, size: 7 },
   state: { ready: true, problem: null },
   policy: { digest: 'a'.repeat(64), loaded_at: at, workloads: 3, refused: null, held: null, ending: 0 },

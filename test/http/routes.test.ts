@@ -253,7 +253,7 @@ describe('probes', () => {
 
   test.each([
     [{}, 200],
-    [{ ready: false, vault: { ready: false, problem: 'sealed' } }, 503],
+    [{ ready: false, vault: { ready: false, problem: 'sealed', tokens: [] } }, 503],
     [{ draining: true }, 503],
   ])('/readyz with %j is %i and shows the state of every dependency', async (change, status) => {
     const state = { ...readiness, ...change }

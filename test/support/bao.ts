@@ -46,12 +46,11 @@ export async function startBao({ mode }: { readonly mode: 'dev' | 'raft' }): Pro
 async function startDev(name: string, folder: string): Promise<TestBao> {
   const port = await freePort()
   const rootToken = 'test-root'
-  const server = run(name, folder, [
-    '-dev',
-    '-dev-no-store-token',
-    `-dev-root-token-id=${rootToken}`,
-    `-dev-listen-address=127.0.0.1:${port}`,
-  ])
+  const server = runBao(
+    folder,
+    ['-dev', '-dev-no-store-token', `-dev-root-token-id=${rootToken}`, `-dev-listen-address=127.0.0.1:${port}`],
+    name,
+  )
   const address = `http://127.0.0.1:${port}`
   await answering(server, address)
   const crash = async () => {
@@ -77,8 +76,8 @@ async function startRaft(name: string, folder: string, tries: number): Promise<T
       `api_addr = "${address}"\ncluster_addr = "https://127.0.0.1:${clusterPort}"\n` +
       `${name === 'vault' ? 'disable_mlock = true\n' : ''}${audit}`,
   )
-  const start = async (): Promise<Running> => {
-    const started = run(name, folder, [`-config=${config}`])
+  const start = async (): Promise<BaoProcess> => {
+    const started = runBao(folder, [`-config=${config}`], name)
     await answering(started, address)
     return started
   }
@@ -115,14 +114,17 @@ async function startRaft(name: string, folder: string, tries: number): Promise<T
   }
 }
 
-interface Running {
+/** A server process. */
+export interface BaoProcess {
   readonly child: ChildProcess
   readonly pid: number
+  /** Ends it at once and keeps its folder. */
   kill(): Promise<void>
   stop(): Promise<void>
 }
 
-function run(name: string, folder: string, options: readonly string[]): Running {
+/** Runs the server that is there with those options; it ends with this process, and its folder with it. */
+export function runBao(folder: string, options: readonly string[], name = program ?? ''): BaoProcess {
   const { VAULT_ADDR: _a, BAO_ADDR: _b, VAULT_TOKEN: _c, BAO_TOKEN: _d, ...rest } = process.env
   const env = { ...rest, HOME: folder }
   const child = spawn(name, ['server', ...options], { stdio: 'ignore', cwd: folder, env })
@@ -143,7 +145,8 @@ function run(name: string, folder: string, options: readonly string[]): Running 
   }
 }
 
-async function answering(server: Running, address: string): Promise<void> {
+/** Waits until the server answers at that address, well or not. @throws Error when it has ended */
+export async function answering(server: BaoProcess, address: string): Promise<void> {
   const up = async (): Promise<true | undefined> => {
     if (server.child.exitCode !== null) return true
     await fetch(`${address}/v1/sys/health`)

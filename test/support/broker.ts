@@ -13,8 +13,8 @@ import { copyPolicies, type PolicyFolder } from './policy-folder.ts'
 import { type VaultApi, vaultApi } from './vault-api.ts'
 
 export interface WorldOptions {
-  /** The development server, or a real one: in memory, or on raft storage with an audit device as in production. */
-  readonly vault?: 'embedded' | 'bao-dev' | 'bao-raft'
+  /** The development server, or a real one: in memory, on raft storage with an audit device, or one that the test has started. */
+  readonly vault?: 'embedded' | 'bao-dev' | 'bao-raft' | { readonly url: string; readonly token: string }
   /** Changes the worked organisation before anything is started. */
   readonly policies?: (folder: PolicyFolder) => Promise<void>
   readonly config?: (config: Config) => Config
@@ -81,7 +81,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
     const stack = await startDevStack({
       issuerPort: 0,
       policiesDir: policies.dir,
-      vault: bao === undefined ? 'embedded' : { url: bao.address, token: bao.rootToken },
+      vault: typeof options.vault === 'object' ? options.vault : choiceOf(bao),
       env: { PATH: process.env.PATH ?? '' },
       ...(options.clock === undefined ? {} : { clock: options.clock }),
     })
@@ -94,8 +94,11 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   }
 }
 
+const choiceOf = (bao: TestBao | undefined) =>
+  bao === undefined ? 'embedded' : { url: bao.address, token: bao.rootToken }
+
 const startRealVault = async (vault: WorldOptions['vault']): Promise<TestBao | undefined> =>
-  vault === undefined || vault === 'embedded' ? undefined : startBao({ mode: vault === 'bao-raft' ? 'raft' : 'dev' })
+  vault !== 'bao-dev' && vault !== 'bao-raft' ? undefined : startBao({ mode: vault === 'bao-raft' ? 'raft' : 'dev' })
 
 interface Under {
   readonly policies: PolicyFolder

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { exportSPKI, generateKeyPair, SignJWT } from 'jose'
 import { eventually } from './child.ts'
 import type { TestPostgres } from './postgres.ts'
 import { strictly, type VaultApi } from './vault-api.ts'
@@ -9,6 +10,8 @@ export interface VaultSetUp {
   readonly reducedToken: string
   readonly roleId: string
   readonly secretId: string
+  /** A token that the `jwt` method at `auth/ci` takes for its role `writ`, with other claims laid over it. */
+  jwt(claims?: Readonly<Record<string, unknown>>): Promise<string>
 }
 
 /**
@@ -16,7 +19,8 @@ export interface VaultSetUp {
  * `POST sys/mounts/*`, `POST database/config/*`, `POST database/roles/*`, `POST pki/root/generate/internal`,
  * `POST pki/roles/*`, `POST ssh/config/ca`, `POST ssh/roles/*`, `POST static/data/*`, `POST sys/policies/acl/*`,
  * `POST auth/token/create` (policies, period, no_default_policy), `POST sys/auth/approle`, `POST auth/approle/role/*`,
- * `GET auth/approle/role/writ/role-id`, `POST auth/approle/role/writ/secret-id`.
+ * `GET auth/approle/role/writ/role-id`, `POST auth/approle/role/writ/secret-id`, `POST sys/auth/ci` (type jwt),
+ * `POST auth/ci/config` (jwt_validation_pubkeys), `POST auth/ci/role/writ`.
  * @param root calls with a token that may do anything
  */
 export async function setUpVault(root: VaultApi, postgres: TestPostgres): Promise<VaultSetUp> {
@@ -108,12 +112,36 @@ async function setUpAccess(api: VaultApi): Promise<VaultSetUp> {
   await api('POST', 'sys/auth/approle', { type: 'approle' })
   const policies = ['writ-broker', 'writ-wrapped']
   await api('POST', 'auth/approle/role/writ', { token_policies: policies, token_period: '1h' })
+  const jwt = await setUpJwt(api, policies)
   return {
+    jwt,
     brokerToken: await newToken(api, policies),
     reducedToken: await newToken(api, ['writ-reduced']),
     roleId: text((await api('GET', 'auth/approle/role/writ/role-id')).body, 'data', 'role_id'),
     secretId: text((await api('POST', 'auth/approle/role/writ/secret-id', {})).body, 'data', 'secret_id'),
   }
+}
+
+async function setUpJwt(api: VaultApi, policies: readonly string[]): Promise<VaultSetUp['jwt']> {
+  const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
+  await api('POST', 'sys/auth/ci', { type: 'jwt' })
+  const bound_issuer = 'https://ci.example.com'
+  await api('POST', 'auth/ci/config', { jwt_validation_pubkeys: [await exportSPKI(publicKey)], bound_issuer })
+  await api('POST', 'auth/ci/role/writ', {
+    role_type: 'jwt',
+    user_claim: 'sub',
+    bound_audiences: ['vault'],
+    bound_subject: 'writ',
+    token_policies: policies,
+    token_ttl: '5m',
+    token_max_ttl: '1h',
+  })
+  return (claims = {}) =>
+    new SignJWT({ iss: bound_issuer, sub: 'writ', aud: 'vault', ...claims })
+      .setProtectedHeader({ alg: 'ES256' })
+      .setIssuedAt()
+      .setExpirationTime('5m')
+      .sign(privateKey)
 }
 
 /** Roles that only the tests have. */

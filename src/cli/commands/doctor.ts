@@ -15,7 +15,7 @@ usage: writ doctor [--config writ.yaml] [--json]
 
 Checks what the broker needs, from where it will run, and says how to fix what is wrong: the configuration, the policies, the
 folder and keys of the ledger, the certificate; whether Vault is there, unsealed, lets the broker in and lets it mint what
-the policies name; whether each witness of the ledger is there, has the key that is configured, knows this ledger and has not seen
+the policies name; which Vault tokens a broker that runs here keeps, and how many grants hang on each; whether each witness of the ledger is there, has the key that is configured, knows this ledger and has not seen
 more of it; the keys of every issuer; the clocks; whether tokens are meant for this broker. It changes nothing.
 
   --config FILE       the configuration (default: WRIT_CONFIG, then ./writ.yaml when there is one)
@@ -74,7 +74,9 @@ async function examine(file: string | undefined, io: Io, tell: (findings: readon
   tell(await checkWitnesses(config, io.clock))
   const set = policies.ok ? policies.set : undefined
   const { checkVault } = await import('../doctor/vault.ts')
+  const { checkTokens } = await import('../doctor/tokens.ts')
   tell(await checkVault(config, set, io.clock))
+  tell(await checkTokens(config))
   const { checkIssuers } = await import('../doctor/issuers.ts')
   if (set !== undefined) tell(await checkIssuers(config, set, io.clock))
 }

@@ -76,6 +76,8 @@ function loginFiles({ vault: { auth } }: Config): Finding[] {
   if (auth.method === 'approle') {
     return [readable('vault role id', auth.roleIdFile), secretFile('vault secret id', auth.secretIdFile)]
   }
+  // The platform decides who in the pod can read it.
+  if (auth.method === 'kubernetes') return [readable('service account token', auth.tokenFile)]
   return 'tokenFile' in auth ? [secretFile('vault token', auth.tokenFile)] : []
 }
 

@@ -1,4 +1,5 @@
 import type { Clock } from '../../base/clock.ts'
+import { formatDuration } from '../../base/duration.ts'
 import { messageOf } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
 import { openVault } from '../../compose/vault.ts'
@@ -27,9 +28,14 @@ export async function checkVault(config: Config, policies: PolicySet | undefined
     await session.start()
     const { ok, detail } = session.ready()
     if (!ok) return [...reached, bad('vault login', detail, loginFix(config))]
-    const findings = [...reached, good('vault login', `logged in with ${config.vault.auth.method}`)]
-    if (policies !== undefined) findings.push(...(await permissions(session, policies, clock)))
-    if (config.vault.auth.method === 'approle') await endOwnToken(session)
+    const findings = [
+      ...reached,
+      good('vault login', `logged in with ${config.vault.auth.method}`),
+      lifeFinding(session, config, policies, clock),
+    ]
+    if (policies !== undefined)
+      findings.push(...(await permissions(session, policies, config.vault.auth.method, clock)))
+    if (config.vault.auth.method !== 'token') await endOwnToken(session)
     return findings
   } finally {
     await session.close()
@@ -37,7 +43,7 @@ export async function checkVault(config: Config, policies: PolicySet | undefined
 }
 
 async function reach(session: VaultSession, config: Config): Promise<Finding[]> {
-  const { address } = config.vault
+  const address = [config.vault.address].flat().join(', ')
   const health = await session.health()
   if (!health.reachable) {
     return [
@@ -46,8 +52,11 @@ async function reach(session: VaultSession, config: Config): Promise<Finding[]> 
   }
   if (health.sealed) return [bad('vault', `${address} is sealed`, 'unseal it')]
   const findings = [good('vault', `${address} answers (${health.kind} ${health.version})`)]
-  const { protocol, hostname } = new URL(address)
-  if (protocol === 'http:' && !/^(localhost|127\.|\[::1\])/.test(hostname)) {
+  const isOpen = (url: string): boolean => {
+    const { protocol, hostname } = new URL(url)
+    return protocol === 'http:' && !/^(localhost|127\.|\[::1\])/.test(hostname)
+  }
+  if ([config.vault.address].flat().some(isOpen)) {
     findings.push(doubtful('vault transport', 'secrets cross the network in the clear', 'give Vault TLS and use https'))
   }
   return [...findings, clockFinding(health.clockSkewMs)]
@@ -65,10 +74,42 @@ function clockFinding(skewMs: number | undefined): Finding {
 
 function loginFix({ vault: { auth } }: Config): string {
   if (auth.method === 'token') return 'give the broker a live token that can renew itself (docs/vault-policy.md)'
-  return `check the role id and secret id, and that the AppRole method is mounted at ${auth.mount}`
+  const needed =
+    auth.method === 'approle' ? 'role id and secret id' : `role ${auth.role}, the token in ${auth.tokenFile}`
+  return `check the ${needed}, and that the method ${auth.method} is mounted at ${auth.mount} and gives a renewable service token`
 }
 
-async function permissions(session: VaultSession, policies: PolicySet, clock: Clock): Promise<Finding[]> {
+/** Whether the token can be kept for as long as credentials live: each ends with the token it was made under. */
+function lifeFinding(session: VaultSession, { vault }: Config, policies: PolicySet | undefined, clock: Clock): Finding {
+  const [token] = session.generations()
+  const check = 'vault token life'
+  if (token?.endsAtMs === undefined) return good(check, 'it can be renewed for as long as it is needed')
+  const lifeSeconds = Math.floor((token.endsAtMs - clock.now()) / 1000)
+  const life = `no renewal keeps it for longer than ${formatDuration(lifeSeconds)}`
+  if (vault.auth.method === 'token') {
+    return doubtful(
+      check,
+      `${life}, and every credential made under it ends with it`,
+      'give the broker a periodic token',
+    )
+  }
+  const longest = Math.max(0, ...(policies?.credentials ?? []).map(({ maxSeconds = 0 }) => maxSeconds))
+  // A new login comes before half of a token's life is over.
+  return lifeSeconds >= 2 * longest
+    ? good(check, `${life}; the broker logs in anew before half of that is over`)
+    : doubtful(
+        check,
+        `${life}, so a credential lives for half of that at the least, and some may live for ${formatDuration(longest)}`,
+        'set token_period on the role, or a token_max_ttl of more than twice the longest credential',
+      )
+}
+
+async function permissions(
+  session: VaultSession,
+  policies: PolicySet,
+  method: Config['vault']['auth']['method'],
+  clock: Clock,
+): Promise<Finding[]> {
   const engines = createEngines(session, clock)
   const needed = new Map<string, Set<string>>()
   const need = (path: string, capability: string): void => {
@@ -76,6 +117,7 @@ async function permissions(session: VaultSession, policies: PolicySet, clock: Cl
   }
   need('auth/token/lookup-self', 'read')
   need('auth/token/renew-self', 'update')
+  if (method !== 'token') need('auth/token/revoke-self', 'update')
   for (const { target, delivery } of policies.credentials) {
     const engine = engines.get(target.engine)
     for (const way of delivery)

@@ -56,6 +56,7 @@ function settingsFrom(
   for (const key of ['secret_id_num_uses', 'token_num_uses'] as const) if (key in body) next[key] = count(body[key])
   for (const key of ['bind_secret_id', 'token_no_default_policy'] as const)
     if (key in body) next[key] = flag(body[key], false)
+  if ('token_type' in body) next.token_type = text(body.token_type)
   const policies = body.token_policies ?? body.policies
   if (policies !== undefined) next.token_policies = commaList(policies)
   if (count(next.token_max_ttl) > 0 && count(next.token_ttl) > count(next.token_max_ttl)) {
@@ -128,6 +129,7 @@ export function createAppRole(deps: { tokens: Tokens; now: () => number; mountPa
       renewable: true,
       entityId: randomUUID(),
       uses: count(settings.token_num_uses),
+      batch: settings.token_type === 'batch',
     })
     return { auth: authOf(token, now()) }
   }

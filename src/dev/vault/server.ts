@@ -7,6 +7,7 @@ import { createAppRole } from './approle.ts'
 import { listed, type Operation, type Reply, type Route, VaultError } from './backend.ts'
 import { createDatabase } from './database.ts'
 import { seconds } from './fields.ts'
+import { createJwtAuth } from './jwt.ts'
 import { createKv, createKvV1 } from './kv.ts'
 import { createLeases } from './leases.ts'
 import { listAware, listStandIn } from './list-method.ts'
@@ -138,7 +139,10 @@ function createCore(deps: { clock: Clock; log: Log; rootToken: string }): {
       if (type === 'kv-v1') return createKvV1()
       return type === 'kv' ? createKv({ clock }) : undefined
     },
-    method: (type, mountPath) => (type === 'approle' ? createAppRole({ tokens, now, mountPath }) : undefined),
+    method: (type, mountPath) => {
+      if (type === 'approle') return createAppRole({ tokens, now, mountPath })
+      return type === 'jwt' ? createJwtAuth({ tokens, now, mountPath }) : undefined
+    },
     beforeRemoval: (path) => leases.revokePrefix(path),
   })
   mounts.add('sys/', 'system', createSystem({ clock, leases, policies, tokens, mounts, wrapping }))

@@ -21,7 +21,7 @@ export function authOf(token: Token, nowMs: number): AuthReply {
     lease_duration: token.expiresMs === undefined ? 0 : Math.round((token.expiresMs - nowMs) / 1000),
     renewable: token.renewable,
     entity_id: token.entityId,
-    token_type: 'service',
+    token_type: token.batch ? 'batch' : 'service',
     orphan: token.parent === undefined,
     mfa_requirement: null,
     num_uses: Math.max(0, token.usesLeft),
@@ -49,7 +49,7 @@ function described(token: Token, nowMs: number, withId: boolean): Reply {
       policies: token.policies,
       renewable: token.renewable,
       ttl: token.expiresMs === undefined ? 0 : Math.floor((token.expiresMs - nowMs) / 1000),
-      type: 'service',
+      type: token.batch ? 'batch' : 'service',
     },
   }
 }

@@ -22,6 +22,8 @@ export interface Token {
   readonly renewable: boolean
   readonly parent: string | undefined
   readonly entityId: string
+  /** Cannot be renewed or revoked, and has no accessor. */
+  readonly batch: boolean
   /** Uses left; 0 is without limit, negative is spent. */
   readonly usesLeft: number
 }
@@ -42,6 +44,7 @@ interface NewToken {
   readonly parent?: string | undefined
   readonly entityId?: string
   readonly uses?: number
+  readonly batch?: boolean
 }
 
 export interface Tokens {
@@ -107,14 +110,16 @@ export function createTokens(deps: { clock: Clock; leases: Leases }): Tokens {
       const nowMs = clock.now()
       const period = fresh.periodSeconds ?? 0
       const explicit = fresh.explicitMaxSeconds ?? 0
+      const batch = fresh.batch ?? false
       const ceilings = [fresh.maxSeconds ?? 0, explicit].filter((value) => value > 0)
       const maxSeconds =
         period > 0 && explicit === 0 ? Number.POSITIVE_INFINITY : Math.min(systemMaxTtlSeconds, ...ceilings)
       const wanted = period > 0 ? period : fresh.ttlSeconds
       const lifeSeconds = wanted === 0 ? 0 : Math.min(wanted, maxSeconds)
       const token: Held = {
-        id: fresh.id ?? `s.${randomText(24)}`,
-        accessor: randomText(24),
+        id: fresh.id ?? `${batch ? 'b' : 's'}.${randomText(24)}`,
+        accessor: batch ? '' : randomText(24),
+        batch,
         policies: [...new Set(fresh.policies)].sort(),
         meta: fresh.meta ?? null,
         displayName: fresh.displayName,
@@ -124,7 +129,7 @@ export function createTokens(deps: { clock: Clock; leases: Leases }): Tokens {
         expiresMs: lifeSeconds === 0 ? undefined : nowMs + lifeSeconds * 1000,
         explicitMaxSeconds: explicit,
         periodSeconds: period,
-        renewable: fresh.renewable && lifeSeconds > 0,
+        renewable: fresh.renewable && lifeSeconds > 0 && !batch,
         parent: fresh.parent,
         entityId: fresh.entityId ?? '',
         usesLeft: fresh.uses ?? 0,
@@ -132,7 +137,7 @@ export function createTokens(deps: { clock: Clock; leases: Leases }): Tokens {
         timer: { cancel: () => {} },
       }
       held.set(token.id, token)
-      idByAccessor.set(token.accessor, token.id)
+      if (!batch) idByAccessor.set(token.accessor, token.id)
       arm(token)
       return token
     },
@@ -150,6 +155,7 @@ export function createTokens(deps: { clock: Clock; leases: Leases }): Tokens {
     renew(id, incrementSeconds) {
       const token = living(id)
       if (token === undefined) throw new VaultError(403, 'permission denied')
+      if (token.batch) throw new VaultError(400, 'batch tokens cannot be renewed')
       if (!token.renewable) throw new VaultError(400, 'lease is not renewable')
       const nowMs = clock.now()
       const asked = token.periodSeconds > 0 ? token.periodSeconds : incrementSeconds || token.creationSeconds
@@ -159,6 +165,7 @@ export function createTokens(deps: { clock: Clock; leases: Leases }): Tokens {
     },
     async revoke(id) {
       const token = held.get(id)
+      if (token?.batch) throw new VaultError(400, 'batch tokens cannot be revoked')
       if (token !== undefined) await dropTree(token)
     },
     async revokeOrphaning(id) {

@@ -114,6 +114,7 @@ const sources: readonly Source[] = [
   column('live', 'integer'),
   column('would_end', 'integer'),
   column('params', 'text'),
+  column('generation', 'integer'),
 ]
 
 export const columns: readonly Column[] = sources

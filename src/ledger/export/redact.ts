@@ -98,6 +98,7 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   renewable: 'kept',
   revocable: 'kept',
   static: 'kept',
+  generation: 'kept',
   ambiguous: 'kept',
   detail: 'text',
   cause: 'kept',
