@@ -13,6 +13,7 @@ import type { Config } from './config/config.ts'
 import { createEngines, type Engines } from './engines/registry.ts'
 import { createApprovals } from './grants/approvals.ts'
 import { createEnder } from './grants/end.ts'
+import { createOrders } from './grants/orders.ts'
 import { byBroker } from './grants/provenance.ts'
 import { createReconciler } from './grants/reconcile.ts'
 import { createRegistry } from './grants/registry.ts'
@@ -91,7 +92,9 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
 
     const registry = createRegistry({ state, ledger, clock })
     const approvals = createApprovals({ state, ledger, clock })
-    const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace })
+    const vaultAway = () => !session.ready().ok
+    const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace, vaultAway })
+    const orders = createOrders({ registry, ledger, ender, clock, log })
     const tasks = createTasks({ state, ledger, registry, ender, clock })
     const resumed = await resume({
       dir: config.ledger.dir,
@@ -100,6 +103,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       registry,
       tasks,
       approvals,
+      orders,
       state,
       policies,
       clock,
@@ -109,18 +113,38 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const credentials = () => policies.current().credentials
     const reconciler = createReconciler({ registry, ledger, engine, hashLease: sealer.hashOf, credentials, clock, log })
     const reconcileEveryMs = config.reconcile.everyMs
-    const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, reconcileEveryMs, clock, log })
+    const sweep = createSweep({
+      registry,
+      tasks,
+      approvals,
+      ender,
+      reconciler,
+      reconcileEveryMs,
+      vaultReady: () => session.ready().ok,
+      clock,
+      log,
+    })
 
     const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
     opened.push(async () => verifier.close())
     const refusals = createRefusals({ ledger, clock })
     const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
     opened.push(() => entryIndex.close())
-    const stages = { verifier, policies, state, ledger, refusals, sealer, engine, registry, tasks, approvals, ender }
+    const grants = { registry, tasks, approvals, orders, ender }
+    const stages = { verifier, policies, state, ledger, refusals, sealer, engine, ...grants }
     const broker = createBroker({ ...stages, entryIndex, clock, log, trace })
 
     const draining = new AbortController()
-    const parts = { ledger, session, verifier, policies, state, isDraining: () => draining.signal.aborted, entryLogs }
+    const parts = {
+      ledger,
+      session,
+      verifier,
+      policies,
+      state,
+      orders,
+      isDraining: () => draining.signal.aborted,
+      entryLogs,
+    }
     metrics.watch(watchedBy(parts))
     const app = createApp({
       broker,
@@ -140,10 +164,12 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     await ledger.append({ kind: 'broker.started', ...byBroker('start'), policy: policies.current().digest, version })
     // Vault may be slow or down; that keeps credentials from being issued, not the broker from answering.
     void session.start().then(() => reconciler.revokeStrays(resumed.unsettled))
+    orders.resume()
     const server = await startServer({ app, ...listenOf(config), clock, log, docsUrlBase: config.url })
     opened.push(async () => {
       draining.abort()
       await server.close(config.limits.drainTimeoutMs)
+      await orders.stop()
       await sweep.stop()
       await ledger.append({ kind: 'broker.stopped', ...byBroker('stop'), cause: 'asked to stop' })
     })

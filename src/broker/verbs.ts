@@ -4,15 +4,9 @@ import { parseDuration } from '../base/duration.ts'
 import { type GrantId, isId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { ApprovalView } from '../contract/approval.ts'
-import type {
-  EndedGrant,
-  GrantFilter,
-  GrantList,
-  GrantView,
-  RevocationRequest,
-  RevocationResult,
-} from '../contract/grant.ts'
+import type { EndedGrant, GrantFilter, GrantList, GrantView } from '../contract/grant.ts'
 import type { PolicyStatus } from '../contract/policy.ts'
+import type { RevocationList, RevocationRequest, RevocationResult, RevocationView } from '../contract/revocation.ts'
 import type { EndedTask, TaskRequest, TaskView } from '../contract/task.ts'
 import { type Approval, approvalView } from '../grants/approvals.ts'
 import { isOperator, mayEnd, maySee } from '../grants/authority.ts'
@@ -25,7 +19,7 @@ import type { Entered } from './desk.ts'
 import { listGrants } from './list.ts'
 import { createRecordVerbs, type RecordVerbs } from './record.ts'
 import type { Stages } from './stages.ts'
-import { pullSwitch } from './switch.ts'
+import { liftOrder, listOrders, pullSwitch, readOrder } from './switch.ts'
 import { grantView } from './views.ts'
 
 /** Everything but issuing and renewing: looking, ending, tasks, approvals, the record. */
@@ -34,6 +28,9 @@ export interface Verbs extends RecordVerbs {
   grants(caller: Caller, filter: GrantFilter): Promise<Result<GrantList>>
   revoke(caller: Caller, id: string, reason: string | undefined): Promise<Result<EndedGrant>>
   revokeMatching(caller: Caller, request: RevocationRequest): Promise<Result<RevocationResult>>
+  revocations(caller: Caller): Promise<Result<RevocationList>>
+  revocation(caller: Caller, id: string): Promise<Result<RevocationView>>
+  liftRevocation(caller: Caller, id: string, reason: string | undefined): Promise<Result<RevocationView>>
   openTask(caller: Caller, request: TaskRequest): Promise<Result<TaskView>>
   task(caller: Caller, id: string): Promise<Result<TaskView>>
   heartbeat(caller: Caller, id: string): Promise<Result<TaskView>>
@@ -117,6 +114,9 @@ export function createVerbs(stages: Stages): Verbs {
         { grant: id },
       ),
     revokeMatching: (caller, request) => entered(caller, (who) => pullSwitch(stages, who, request)),
+    revocations: (caller) => entered(caller, async (who) => listOrders(stages, who)),
+    revocation: (caller, id) => entered(caller, (who) => readOrder(stages, who, id)),
+    liftRevocation: (caller, id, reason) => entered(caller, (who) => liftOrder(stages, who, id, reason)),
     openTask: (caller, request) =>
       entered(
         caller,

@@ -42,6 +42,11 @@ const commands: readonly ListedCommand[] = [
     load: async () => (await import('./commands/revoke.ts')).revokeCommand,
   },
   {
+    name: 'revocations',
+    summary: 'show orders to revoke, and lift what they hold',
+    load: async () => (await import('./commands/revocations.ts')).revocationsCommand,
+  },
+  {
     name: 'task',
     summary: 'open and end a unit of work',
     load: async () => (await import('./commands/task.ts')).taskCommand,

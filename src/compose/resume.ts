@@ -4,6 +4,7 @@ import { releaseMemory } from '../base/memory.ts'
 import type { Approvals } from '../grants/approvals.ts'
 import type { Grant } from '../grants/grant.ts'
 import { createOpenEntries } from '../grants/open-entries.ts'
+import type { Orders } from '../grants/orders.ts'
 import type { Registry } from '../grants/registry.ts'
 import { replay } from '../grants/replay.ts'
 import type { Tasks } from '../grants/tasks.ts'
@@ -22,6 +23,7 @@ interface Parts {
   readonly registry: Registry
   readonly tasks: Tasks
   readonly approvals: Approvals
+  readonly orders: Orders
   readonly state: State
   readonly policies: PolicyStore
   readonly clock: Clock

@@ -17,6 +17,8 @@ export interface CallOptions {
   readonly tokenPolicy?: string
   readonly deadlineMs?: number
   readonly signal?: AbortSignal
+  /** The call ends a secret: it does not wait behind those that make some. */
+  readonly urgent?: boolean
   /** The call makes a secret: it is sent once at most, and an unknown outcome is thrown as `AmbiguousMint`. */
   readonly mints?: boolean
 }
@@ -78,7 +80,7 @@ export function createVaultSession(options: VaultSessionOptions): VaultSession {
     const headers: Record<string, string> = { 'X-Vault-Request': 'true' }
     if (token !== undefined) headers['X-Vault-Token'] = token.reveal()
     if (call.wrapTtlSeconds !== undefined) headers['X-Vault-Wrap-TTL'] = `${call.wrapTtlSeconds}s`
-    const request = { headers, deadlineMs: call.deadlineMs ?? deadlineMs, signal: call.signal }
+    const request = { headers, deadlineMs: call.deadlineMs ?? deadlineMs, signal: call.signal, urgent: call.urgent }
     try {
       const body: unknown = await send(client, verb, path, data, request)
       const parsed = envelopeSchema.safeParse(body ?? {})

@@ -14,6 +14,11 @@ export interface OpenEntries {
   list(): Float64Array
 }
 
+/**
+ * Ended things are remembered for a while; one that still has an effect (a secret that nothing could end, a hold on issuance) is until
+ * that is over.
+ */
+
 /** Ended things whose entries are kept at most; beyond it the oldest are left to the ledger, however young they are. */
 const mostEnded = 20_000
 
@@ -21,6 +26,8 @@ interface Thing {
   readonly indexes: number[]
   /** Whether the last of them is a renewal, which the next one replaces. */
   renewed: boolean
+  /** When the secret expires; absent where there is none, or it does not. */
+  expiresMs?: number
 }
 
 export function createOpenEntries(options: {
@@ -31,66 +38,101 @@ export function createOpenEntries(options: {
   const open = new Map<string, Thing>()
   // In the order in which they ended, so that the first ones go first.
   const ended: { readonly atMs: number; readonly indexes: readonly number[] }[] = []
-  let uses: { readonly untilMs: number; readonly index: number }[] = []
-  let usesAtLastLook = 0
+  const lasting = createRemembered(options.now)
+  const uses = createRemembered(options.now)
 
   function follow(id: string, entry: Entry, index: number): void {
     const thing = open.get(id) ?? { indexes: [], renewed: false }
     if (thing.renewed && entry.kind === 'grant.renewed') thing.indexes.pop()
     thing.indexes.push(index)
     thing.renewed = entry.kind === 'grant.renewed'
+    if (entry.kind === 'grant.issued' || entry.kind === 'grant.renewed') {
+      const ends = entry.kind === 'grant.renewed' || !entry.static
+      if (ends && entry.expires !== undefined) thing.expiresMs = Date.parse(entry.expires)
+    }
     if (!ends(entry)) {
       open.set(id, thing)
       return
     }
     open.delete(id)
-    ended.push({ atMs: Date.parse(entry.time), indexes: thing.indexes })
+    const untilMs = effectUntilMs(entry, thing)
+    if (untilMs > Date.parse(entry.time) + keepEndedMs) lasting.remember(untilMs, thing.indexes)
+    else ended.push({ atMs: Date.parse(entry.time), indexes: thing.indexes })
     if (ended.length > 2 * mostEnded) ended.splice(0, ended.length - mostEnded)
-  }
-
-  function remember(entry: Entry, index: number): void {
-    const untilMs = options.usedUntilMs(entry)
-    if (untilMs === undefined) return
-    uses.push({ untilMs, index })
-    // Looked through whenever it has doubled, which costs each use a constant share.
-    if (uses.length < 1024 || uses.length < 2 * usesAtLastLook) return
-    const now = options.now()
-    uses = uses.filter((use) => use.untilMs > now)
-    usesAtLastLook = uses.length
   }
 
   return {
     see({ entry, index }) {
       const id = subjectOf(entry)
       if (id !== undefined) follow(id, entry, index)
-      remember(entry, index)
+      const untilMs = options.usedUntilMs(entry)
+      if (untilMs !== undefined) uses.remember(untilMs, [index])
     },
     list() {
       const now = options.now()
       const indexes: number[] = []
       for (const thing of open.values()) indexes.push(...thing.indexes)
       for (const thing of ended.slice(-mostEnded)) if (thing.atMs > now - keepEndedMs) indexes.push(...thing.indexes)
-      for (const { untilMs, index } of uses) if (untilMs > now) indexes.push(index)
+      for (const remembered of [lasting, uses]) for (const of of remembered.standing()) indexes.push(...of)
       return Float64Array.from(indexes).sort()
     },
   }
 }
 
+interface Remembered {
+  remember(untilMs: number, indexes: readonly number[]): void
+  standing(): readonly (readonly number[])[]
+}
+
+/** Indexes that matter until some moment. */
+function createRemembered(now: () => number): Remembered {
+  let all: { readonly untilMs: number; readonly indexes: readonly number[] }[] = []
+  let atLastLook = 0
+  const prune = (): void => {
+    const nowMs = now()
+    all = all.filter(({ untilMs }) => untilMs > nowMs)
+    atLastLook = all.length
+  }
+  return {
+    remember(untilMs, indexes) {
+      all.push({ untilMs, indexes })
+      // Looked through whenever it has doubled, which costs each one a constant share.
+      if (all.length >= 1024 && all.length >= 2 * atLastLook) prune()
+    },
+    standing() {
+      prune()
+      return all.map(({ indexes }) => indexes)
+    },
+  }
+}
+
+/** Until when what has ended goes on having an effect; 0 when it has none. */
+function effectUntilMs(entry: Entry, { expiresMs = 0 }: Thing): number {
+  if (entry.kind === 'grant.ended') return entry.outcome === 'expires_only' ? expiresMs : 0
+  const holds = entry.kind === 'revocation.completed' || entry.kind === 'revocation.lifted'
+  return holds && entry.expires !== undefined ? Date.parse(entry.expires) : 0
+}
+
 function subjectOf(entry: Entry): string | undefined {
-  if (entry.kind.startsWith('grant.')) return entry.grant
+  if (entry.kind.startsWith('grant.') || entry.kind.startsWith('finding.')) return entry.grant
+  if (entry.kind.startsWith('revocation.')) return entry.revocation
   if (entry.kind.startsWith('task.')) return entry.task
   return entry.kind.startsWith('approval.') ? entry.approval : undefined
 }
 
-function ends({ kind }: Entry): boolean {
-  switch (kind) {
+function ends(entry: Entry): boolean {
+  switch (entry.kind) {
     case 'grant.failed':
     case 'grant.ended':
     case 'task.ended':
     case 'approval.denied':
     case 'approval.expired':
     case 'approval.used':
+    case 'revocation.completed':
       return true
+    // After the order was completed; before, it goes on.
+    case 'revocation.lifted':
+      return entry.expires !== undefined
     default:
       return false
   }

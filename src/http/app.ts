@@ -21,6 +21,7 @@ import { logRoutes } from './routes/log.ts'
 import { metricsRoutes } from './routes/metrics.ts'
 import { openApiRoutes } from './routes/openapi.ts'
 import { policyRoutes } from './routes/policies.ts'
+import { revocationRoutes } from './routes/revocations.ts'
 import { taskRoutes } from './routes/tasks.ts'
 
 export interface AppDeps {
@@ -64,6 +65,7 @@ export function createApp(deps: AppDeps): App {
   const routes: readonly Route[] = [
     ...credentialRoutes(broker),
     ...grantRoutes(broker),
+    ...revocationRoutes(broker),
     ...taskRoutes(broker),
     ...approvalRoutes(broker),
     ...ledgerRoutes(broker),

@@ -24,6 +24,8 @@ const grant: GrantView = {
   ended_at: null,
   renewable: true,
   revocable: true,
+  works_until: null,
+  revocation: null,
   ids: [{ type: 'database_user', value: 'v-checkout-1' }],
   ledger: { intent: 1, issued: 2, ended: null },
 }
@@ -56,7 +58,7 @@ const approval: ApprovalView = {
 }
 const entry = { index: 3, leaf_hash: 'ab', entry: { kind: 'task.opened' } }
 const renewed = { grant: grantId, expires_at: at, ttl_capped_by: [] }
-const killed = { matched: 1, grants: [ended], dry_run: false }
+const killed = { matched: 1, grants: [ended], dry_run: false, status: 'completed' }
 const listed = { grants: [grant], next: null }
 const entries = { entries: [entry], next: null }
 const endedTask = { task: taskId, status: 'ended' as const, grants: [ended] }

@@ -1,6 +1,7 @@
 import { BrokerFault } from '../../src/base/errors.ts'
 import { type GrantId, newId } from '../../src/base/ids.ts'
 import { silentLog } from '../../src/base/log.ts'
+import { ok, refuse } from '../../src/base/result.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { createTrace } from '../../src/base/trace.ts'
 import { mintAndRecord, type Recorded } from '../../src/broker/mint.ts'
@@ -8,6 +9,7 @@ import type { Engine, LeaseHandle, MintTarget } from '../../src/engines/engine.t
 import { createApprovals } from '../../src/grants/approvals.ts'
 import { about, createEnder } from '../../src/grants/end.ts'
 import { type Grant, openGrant } from '../../src/grants/grant.ts'
+import { createOrders } from '../../src/grants/orders.ts'
 import type { Provenance } from '../../src/grants/provenance.ts'
 import { createReconciler } from '../../src/grants/reconcile.ts'
 import { createRegistry } from '../../src/grants/registry.ts'
@@ -62,6 +64,10 @@ function scriptedEngine(clock: FakeClock) {
   const script = {
     leases,
     revocations: 0,
+    /** What the session says of Vault as a whole. */
+    vaultReady: true,
+    /** Whether what is minted comes with a handle to end it. */
+    revocable: true,
     /** When Vault made a lease, where it is not just now. */
     madeAtMs: new Map<string, number>(),
     /** Thrown by the next calls of that verb, in order. */
@@ -83,7 +89,7 @@ function scriptedEngine(clock: FakeClock) {
       if (fault !== undefined) throw fault
       return {
         secret: new Secret({ username: `v-${minted}`, password: 'hunter2' }),
-        handle: new Secret<LeaseHandle>({ type: 'lease', id }),
+        handle: script.revocable ? new Secret<LeaseHandle>({ type: 'lease', id }) : undefined,
         expiresAtMs: clock.now() + order.ttlSeconds * 1000,
         renewable: true,
         publicIds: [{ type: 'database_user', value: `v-${minted}` }],
@@ -106,6 +112,12 @@ function scriptedEngine(clock: FakeClock) {
   return { engine, script }
 }
 
+interface Intention {
+  readonly task?: `tsk_${string}`
+  readonly limits?: Access['limits']
+  readonly as?: Partial<Pick<Access, 'workload' | 'owner' | 'purpose' | 'credential'>>
+}
+
 /** The grants stage over memory and a given ledger, wired as `compose.ts` does. */
 export function grantsStage(ledger: Ledger, clock: FakeClock, scripted = scriptedEngine(clock)) {
   const state = memoryState(clock)
@@ -113,8 +125,19 @@ export function grantsStage(ledger: Ledger, clock: FakeClock, scripted = scripte
   const trace = createTrace()
   const engine = () => scripted.engine
   const registry = createRegistry({ state, ledger, clock })
-  const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log: silentLog, trace })
+  const vaultAway = () => !scripted.script.vaultReady
+  const ender = createEnder({
+    registry,
+    ledger,
+    engine,
+    openLease: sealer.open,
+    clock,
+    log: silentLog,
+    trace,
+    vaultAway,
+  })
   const approvals = createApprovals({ state, ledger, clock })
+  const orders = createOrders({ registry, ledger, ender, clock, log: silentLog })
   const tasks = createTasks({ state, ledger, registry, ender, clock })
   const credentials = () => [{ name: 'orders-ro', target, exclusive: true }]
   const reconciler = createReconciler({
@@ -133,11 +156,15 @@ export function grantsStage(ledger: Ledger, clock: FakeClock, scripted = scripte
     ender,
     reconciler,
     reconcileEveryMs: 300_000,
+    vaultReady: () => scripted.script.vaultReady,
     clock,
     log: silentLog,
   })
 
-  async function intend(options: { task?: `tsk_${string}`; limits?: Access['limits'] } = {}): Promise<Grant> {
+  const admitted = (grant: Grant) =>
+    orders.heldBy(grant) === undefined ? ok(undefined) : refuse('issuance_held', 'revocation', 'held')
+
+  async function intend(options: Intention = {}): Promise<Grant> {
     const id: GrantId = newId('gr', clock.now())
     const origin = {
       issuer: 'cluster-eu',
@@ -146,8 +173,8 @@ export function grantsStage(ledger: Ledger, clock: FakeClock, scripted = scripte
       task: options.task,
       approval: undefined,
     }
-    const opening = openGrant(id, access, origin, clock.now())
-    const opened = await registry.open(opening, options.limits ?? access.limits)
+    const opening = openGrant(id, { ...access, ...options.as }, origin, clock.now())
+    const opened = await registry.open(opening, options.limits ?? access.limits, () => admitted(opening))
     if (!opened.ok) throw new Error(opened.refusal.code)
     const { grant } = await registry.record(opening, {
       ...about(opening),
@@ -168,5 +195,5 @@ export function grantsStage(ledger: Ledger, clock: FakeClock, scripted = scripte
     mintAndRecord({ registry, engine, sealLease: sealer.seal, clock, log: silentLog, trace }, grant, access, {}, by)
   const issue = async (options: Parameters<typeof intend>[0] = {}): Promise<Recorded> => mint(await intend(options))
 
-  return { state, registry, ender, approvals, tasks, reconciler, sweep, intend, mint, issue, ...scripted }
+  return { state, registry, ender, orders, approvals, tasks, reconciler, sweep, intend, mint, issue, ...scripted }
 }

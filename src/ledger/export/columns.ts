@@ -98,6 +98,11 @@ const sources: readonly Source[] = [
   column('bundles', 'integer'),
   column('destination', 'text'),
   column('v', 'integer'),
+  column('revocation', 'text'),
+  column('match', 'text'),
+  column('issuer', 'text'),
+  column('teams', 'json'),
+  column('hold', 'integer'),
 ]
 
 export const columns: readonly Column[] = sources

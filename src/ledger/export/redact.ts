@@ -21,6 +21,7 @@ type TextClass =
   | 'purpose'
   | 'reason'
   | 'request'
+  | 'revocation'
   | 'role'
   | 'rule'
   | 'sealed'
@@ -59,6 +60,7 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   grant: 'grant',
   task: 'task',
   approval: 'approval',
+  revocation: 'revocation',
   policy: 'kept',
   request: 'request',
   trace: 'trace',
@@ -112,6 +114,10 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   source: 'issuer',
   signal: 'signal',
   matched: 'kept',
+  match: 'kept',
+  issuer: 'issuer',
+  'teams[]': 'team',
+  hold: 'kept',
   verdict: 'kept',
   finding: 'finding',
   severity: 'kept',
@@ -177,7 +183,13 @@ const mostKnown = 50_000
 export const namesKeyId = (namesKey: Uint8Array): string =>
   hash('sha256', Buffer.concat([Buffer.from(`${domain} names key\n`), namesKey]), 'hex')
 
-const idPrefixes: Partial<Record<TextClass, string>> = { grant: 'gr_', task: 'tsk_', approval: 'ap_', request: 'rq_' }
+const idPrefixes: Partial<Record<TextClass, string>> = {
+  grant: 'gr_',
+  task: 'tsk_',
+  approval: 'ap_',
+  revocation: 'rev_',
+  request: 'rq_',
+}
 
 /** A hash in the shape that its field has: an identifier, 32 or 64 hexadecimal digits, or a name. */
 function shaped(textClass: TextClass, mac: Buffer): string {
