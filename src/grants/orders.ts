@@ -214,7 +214,8 @@ export function createOrders({ registry, ledger, ender, clock, log }: Deps): Ord
     const work = endAll(ender, grants, end, { stopped: () => stopped, onAnswer }).then(async () => {
       order.tried = !stopped
       if (order.waiting.size === 0) await complete(order)
-      order.over.resolve()
+      // Otherwise its end is being recorded.
+      if (order.waiting.size > 0 || stopped) order.over.resolve()
     })
     const over: Promise<void> = work
       .catch((error: unknown) => log.error({ revocation: id, error: messageOf(error) }, 'revocation_failed'))
