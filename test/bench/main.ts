@@ -14,6 +14,7 @@ import { measurePolicy } from './policy.ts'
 import { measureProofs } from './prove.ts'
 import { measureQueries } from './query.ts'
 import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
+import { measureRevocations } from './revoke.ts'
 import { type BenchVault, startVault } from './vault.ts'
 import { createIssuer, type EngineName, engines } from './world.ts'
 
@@ -27,11 +28,13 @@ const parts = [
   'reload',
   'grants',
   'start',
+  'revoke',
   'issuance',
 ] as const
 type Part = (typeof parts)[number]
 
 const usage = `usage: npm run bench -- [--quick] [--only PART]… [--engine NAME]… [--at NUMBER]… [--profile DIR]
+       npm run bench -- PART…       the same as --only PART
 
 Prints each promise with its target and what was measured, and writes docs/bench.md.
 
@@ -52,6 +55,7 @@ const full = {
   ledgerRuns: 5,
   ledgerMs: 2_000,
   provenEntries: 1_000_000,
+  revoke: { calls: 400, stormGrants: 1_000, stormRounds: 4, tasks: 100 },
 }
 const quick = {
   rounds: 3,
@@ -63,10 +67,12 @@ const quick = {
   ledgerRuns: 3,
   ledgerMs: 1_000,
   provenEntries: 100_000,
+  revoke: { calls: 100, stormGrants: 300, stormRounds: 2, tasks: 20 },
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
     options: {
       quick: { type: 'boolean', default: false },
       only: { type: 'string', multiple: true, default: [] },
@@ -76,6 +82,7 @@ async function main(): Promise<void> {
       help: { type: 'boolean', default: false },
     },
   })
+  values.only.push(...positionals)
   const unknown = [...values.only.filter(notIn(parts)), ...values.engine.filter(notIn(engines))]
   if (values.help || unknown.length > 0) {
     if (unknown.length > 0) console.error(`unknown: ${unknown.join(', ')}`)
@@ -162,6 +169,12 @@ async function measure(
   if (wanted('start')) {
     say(`serve: start over ${plan.provenEntries.toLocaleString('en-US')} entries`)
     done({ start: await measureStarts(around, plan.provenEntries) })
+  }
+  if (wanted('revoke') && !around.vault.real) {
+    say('SKIPPED: revoking. It is compared with a real server, and neither bao nor vault is on PATH')
+  } else if (wanted('revoke')) {
+    say('revoking: straight and writ in turns')
+    done({ revoke: await measureRevocations(around.vault, around.issuer, plan.revoke, around.profileDir) })
   }
   if (wanted('issuance') && !around.vault.real) {
     say(

@@ -186,7 +186,9 @@ describe('deadlines and bounds', () => {
     const mints = Array.from({ length: 200 }, () => fault(mint(session)))
     await expect.poll(() => server.seen.length).toBe(64)
     const { revoke } = createLeases(session, clock)
-    await Promise.all(Array.from({ length: 100 }, (_, i) => revoke({ type: 'lease', id: `database/creds/r/${i}` }, 10_000)))
+    await Promise.all(
+      Array.from({ length: 100 }, (_, i) => revoke({ type: 'lease', id: `database/creds/r/${i}` }, 10_000)),
+    )
     // No more mints got a socket meanwhile: the lanes are apart.
     expect(server.seen.map(({ url }) => url).filter((url) => url !== '/v1/sys/leases/revoke')).toHaveLength(64)
     expect(server.sockets()).toBeLessThanOrEqual(64 + 32)

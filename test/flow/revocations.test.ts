@@ -84,7 +84,8 @@ test('a hold keeps issuance and renewal away after it, over a restart, until an 
   expect(denied).toMatchObject({ workload: 'checkout', rules: [{ detail: `held by ${body.revocation}` }] })
   expect(await world.login(other.secret)).toBe('in')
 
-  const lift = (as: string) => world.api('POST', `/v1/revocations/${body.revocation}/lift`, { as, body: { reason: 'rebuilt' } })
+  const lift = (as: string) =>
+    world.api('POST', `/v1/revocations/${body.revocation}/lift`, { as, body: { reason: 'rebuilt' } })
   expect((await lift('carol@platform')).status).toBe(404)
   expect((await lift('checkout')).status).toBe(404)
   expect((await lift('dana@security')).body).toMatchObject({ hold: { holding: false, lifted_at: expect.any(String) } })
@@ -102,7 +103,10 @@ test('who sees orders: operators and auditors all of them, owners what reaches t
   const seen = async (as: string): Promise<string[]> => {
     const { status, body } = await world.api('GET', '/v1/revocations', { as })
     expect(status).toBe(200)
-    return revocationListSchema.strict().parse(body).revocations.map(({ revocation }) => revocation)
+    return revocationListSchema
+      .strict()
+      .parse(body)
+      .revocations.map(({ revocation }) => revocation)
   }
   expect(await seen('dana@security')).toEqual(expect.arrayContaining([own.body.revocation, wide.body.revocation]))
   expect(await seen('carol@platform')).toEqual([own.body.revocation])
@@ -147,13 +151,19 @@ test('a secret that nothing can end is said to work on, is counted, and is liste
     expect(await metric('writ_grants_expires_only_unexpired'), round).toBe(1)
     const listed = await world.api('GET', '/v1/grants?status=expires_only', { as: 'dana@security' })
     const { grants } = grantListSchema.strict().parse(listed.body)
-    expect(grants).toMatchObject([{ grant, outcome: 'expires_only', works_until: expires_at, revocation: body.revocation }])
+    expect(grants).toMatchObject([
+      { grant, outcome: 'expires_only', works_until: expires_at, revocation: body.revocation },
+    ])
     if (round === 'before') await world.restart()
   }
 })
 
 test('what is not an order is refused, and nothing is held', async () => {
-  for (const wrong of [{ match: { workload: 'checkout' }, hold: 'forever' }, { match: {} }, { match: { all: true }, wait: 5 }]) {
+  for (const wrong of [
+    { match: { workload: 'checkout' }, hold: 'forever' },
+    { match: {} },
+    { match: { all: true }, wait: 5 },
+  ]) {
     expect(await order('dana@security', wrong)).toMatchObject({ status: 400, body: { code: 'request_invalid' } })
   }
   expect(await order('erin@sre', { match: { workload: 'checkout' }, hold: '1h' })).toMatchObject({ status: 403 })

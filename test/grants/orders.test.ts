@@ -167,41 +167,47 @@ describe('an order to revoke', () => {
     await stage.intend()
   })
 
-  test.each(['record', 'restart point'] as const)('open at a crash is carried out again by the next start, from the %s', async (from) => {
-    for (let i = 0; i < 5; i++) await stage.issue()
-    stage.script.revokeFaults = [...Array.from({ length: 100 }, down)]
-    const order = await place(workload('checkout'), 600)
-    expect(await finished(order)).toMatchObject({ done: 0 })
-    const again = await restarted(from)
-    again.script.leases.clear()
-    expect(again.orders.get(order.id)).toMatchObject({ matched: 5, completedAtMs: undefined, reason: 'incident 9' })
-    await expect(again.intend()).rejects.toThrow('issuance_held')
-    again.orders.resume()
-    expect(await finished(order, again)).toMatchObject({ matched: 5, done: 5, completedAtMs: expect.any(Number) })
-    expect(await told('revocation.completed')).toHaveLength(1)
-    const [ended] = await told('grant.ended')
-    expect(ended).toMatchObject({ revocation: order.id, actor: { type: 'workload' } })
-    await expect(again.intend()).rejects.toThrow('issuance_held')
-  })
+  test.each(['record', 'restart point'] as const)(
+    'open at a crash is carried out again by the next start, from the %s',
+    async (from) => {
+      for (let i = 0; i < 5; i++) await stage.issue()
+      stage.script.revokeFaults = [...Array.from({ length: 100 }, down)]
+      const order = await place(workload('checkout'), 600)
+      expect(await finished(order)).toMatchObject({ done: 0 })
+      const again = await restarted(from)
+      again.script.leases.clear()
+      expect(again.orders.get(order.id)).toMatchObject({ matched: 5, completedAtMs: undefined, reason: 'incident 9' })
+      await expect(again.intend()).rejects.toThrow('issuance_held')
+      again.orders.resume()
+      expect(await finished(order, again)).toMatchObject({ matched: 5, done: 5, completedAtMs: expect.any(Number) })
+      expect(await told('revocation.completed')).toHaveLength(1)
+      const [ended] = await told('grant.ended')
+      expect(ended).toMatchObject({ revocation: order.id, actor: { type: 'workload' } })
+      await expect(again.intend()).rejects.toThrow('issuance_held')
+    },
+  )
 
-  test.each(['record', 'restart point'] as const)('holds issuance for as long as it said, over starts from the %s, also when it is lifted', async (from) => {
-    const lifted = await place(workload('checkout'), 3 * 3600)
-    const lasting = await place({ by: 'owner', name: 'platform', teams: undefined }, 3 * 3600)
-    await finished(lifted)
-    await finished(lasting)
-    expect(await pass(stage.orders.lift(lifted, 'rebuilt', by))).toMatchObject({ ok: true })
-    expect(await pass(stage.orders.lift(lifted, 'again', by))).toMatchObject({ refusal: { code: 'state_conflict' } })
-    await clock.advance(2 * hour)
-    for (const each of [stage, await restarted(from)]) {
-      await each.intend()
-      await expect(each.intend({ as: { owner: 'platform' } })).rejects.toThrow('issuance_held')
-    }
-    await clock.advance(hour)
-    const last = await restarted(from)
-    for (const each of [stage, last]) await each.intend({ as: { owner: 'platform' } })
-    expect(last.orders.list()).toEqual([])
-    expect(book.open.list().length).toBeLessThan(20)
-  })
+  test.each(['record', 'restart point'] as const)(
+    'holds issuance for as long as it said, over starts from the %s, also when it is lifted',
+    async (from) => {
+      const lifted = await place(workload('checkout'), 3 * 3600)
+      const lasting = await place({ by: 'owner', name: 'platform', teams: undefined }, 3 * 3600)
+      await finished(lifted)
+      await finished(lasting)
+      expect(await pass(stage.orders.lift(lifted, 'rebuilt', by))).toMatchObject({ ok: true })
+      expect(await pass(stage.orders.lift(lifted, 'again', by))).toMatchObject({ refusal: { code: 'state_conflict' } })
+      await clock.advance(2 * hour)
+      for (const each of [stage, await restarted(from)]) {
+        await each.intend()
+        await expect(each.intend({ as: { owner: 'platform' } })).rejects.toThrow('issuance_held')
+      }
+      await clock.advance(hour)
+      const last = await restarted(from)
+      for (const each of [stage, last]) await each.intend({ as: { owner: 'platform' } })
+      expect(last.orders.list()).toEqual([])
+      expect(book.open.list().length).toBeLessThan(20)
+    },
+  )
 
   test('lifted while it is open: issuance goes on, the revocation too, and neither ends the other', async () => {
     await stage.issue()
@@ -229,7 +235,11 @@ describe('an order to revoke', () => {
     expect(await told('revocation.completed')).toEqual([])
     const again = await restarted('record')
     again.orders.resume()
-    expect(await finished(order, again)).toMatchObject({ matched: 100, done: 100, outcomes: new Map([['revoked', 100]]) })
+    expect(await finished(order, again)).toMatchObject({
+      matched: 100,
+      done: 100,
+      outcomes: new Map([['revoked', 100]]),
+    })
   })
 
   test('latency counts from the order, also for the last of many', async () => {
