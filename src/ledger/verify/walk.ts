@@ -2,6 +2,7 @@ import { closingAfter, type Disk, type DiskFile, isCode, readUpTo } from '../sto
 import { frameBytes } from '../store/record.ts'
 import {
   describeSegment,
+  endOfData,
   findLaterBatch,
   listSegments,
   type Segment,
@@ -89,14 +90,18 @@ async function walkSegment(
   }
   let index = first
   let offset = segmentHeaderBytes
-  for await (const { buffer, base, spans } of scanRecords(file, segmentHeaderBytes, size)) {
-    const payloads = Uint32Array.from(spans.flatMap(([start, end]) => [start + frameBytes, end]))
-    await each({ first: index, path, bytes: buffer, base, spans: payloads })
-    index += spans.length
-    offset = base + (spans.at(-1)?.[1] ?? 0)
+  for (let suspected = -1; ; suspected = offset) {
+    for await (const { buffer, base, spans } of scanRecords(file, offset, size)) {
+      const payloads = Uint32Array.from(spans.flatMap(([start, end]) => [start + frameBytes, end]))
+      await each({ first: index, path, bytes: buffer, base, spans: payloads })
+      index += spans.length
+      offset = base + (spans.at(-1)?.[1] ?? 0)
+    }
+    const place = { index, path, offset }
+    const end = isLast ? await endOfData(file, offset, size) : size
+    const later = end === offset ? undefined : isLast ? await findLaterBatch(file, index, offset + 1, end) : offset
+    if (later === undefined) return { ...place, state: 'whole', unfinishedBytes: end - offset }
+    // A broker may have written on, into zeros, since the records were read: then they go on from here.
+    if (!isLast || suspected === offset) return { ...place, state: 'damaged', message: `entry ${index} is damaged` }
   }
-  const place = { index, path, offset }
-  const later = offset === size ? undefined : isLast ? await findLaterBatch(file, index, offset + 1, size) : offset
-  if (later !== undefined) return { ...place, state: 'damaged', message: `entry ${index} is damaged` }
-  return { ...place, state: 'whole', unfinishedBytes: size - offset }
 }
