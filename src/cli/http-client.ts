@@ -25,6 +25,7 @@ import {
   type StoredEntryView,
   storedEntrySchema,
 } from '../contract/ledger.ts'
+import { type RevocationReport, revocationReportSchema } from '../contract/report.ts'
 import {
   type RevocationList,
   type RevocationPreview,
@@ -54,6 +55,7 @@ export interface BrokerClient {
   revocation(id: string): Promise<RevocationView>
   revocations(): Promise<RevocationList>
   liftRevocation(id: string, reason: string | undefined): Promise<RevocationView>
+  revocationReport(filter: Readonly<Record<string, string>>): Promise<RevocationReport>
   openTask(request: TaskRequest): Promise<TaskView>
   heartbeat(task: string): Promise<TaskView>
   endTask(task: string, outcome: string | undefined): Promise<EndedTask>
@@ -76,6 +78,8 @@ export interface BrokerClient {
 const endingDeadlineMs = 120_000
 // As long as an order may be waited for, and a little.
 const orderingDeadlineMs = 330_000
+// It may read the entries of a month.
+const reportingDeadlineMs = 600_000
 // Each bundle is copied and read back.
 const archivingDeadlineMs = 600_000
 
@@ -106,6 +110,11 @@ export function createBrokerClient(to: Target): BrokerClient {
     revocations: () => call(revocationListSchema, get('/v1/revocations')),
     liftRevocation: (revocation, reason) =>
       call(revocationSchema, post(`/v1/revocations/${id(revocation)}/lift`, { reason })),
+    revocationReport: (filter) =>
+      call(revocationReportSchema, {
+        ...get(`/v1/reports/revocation?${new URLSearchParams(filter)}`),
+        deadlineMs: reportingDeadlineMs,
+      }),
     openTask: (request) => call(taskSchema, post('/v1/tasks', request)),
     heartbeat: (task) => call(taskSchema, post(`/v1/tasks/${id(task)}/heartbeat`, {}, { retries: 2 })),
     endTask: (task, outcome) =>

@@ -47,6 +47,11 @@ const commands: readonly ListedCommand[] = [
     load: async () => (await import('./commands/revocations.ts')).revocationsCommand,
   },
   {
+    name: 'report',
+    summary: 'what the record comes to',
+    load: async () => (await import('./commands/report.ts')).reportCommand,
+  },
+  {
     name: 'task',
     summary: 'open and end a unit of work',
     load: async () => (await import('./commands/task.ts')).taskCommand,

@@ -21,6 +21,7 @@ import { logRoutes } from './routes/log.ts'
 import { metricsRoutes } from './routes/metrics.ts'
 import { openApiRoutes } from './routes/openapi.ts'
 import { policyRoutes } from './routes/policies.ts'
+import { reportRoutes } from './routes/reports.ts'
 import { revocationRoutes } from './routes/revocations.ts'
 import { taskRoutes } from './routes/tasks.ts'
 
@@ -66,6 +67,7 @@ export function createApp(deps: AppDeps): App {
     ...credentialRoutes(broker),
     ...grantRoutes(broker),
     ...revocationRoutes(broker),
+    ...reportRoutes(broker),
     ...taskRoutes(broker),
     ...approvalRoutes(broker),
     ...ledgerRoutes(broker),

@@ -384,6 +384,42 @@ describe('writ revoke', () => {
   })
 })
 
+describe('writ report revocation', () => {
+  const row = {
+    engine: 'database',
+    cause: 'kill_switch',
+    ended: 3,
+    revoked: 2,
+    p50_ms: 12,
+    p95_ms: 30,
+    p99_ms: 30,
+    max_ms: 30,
+    retried: 1,
+    expires_only: 0,
+  }
+  const report = {
+    from: '2026-10-23T12:00:00.000Z',
+    to: '2026-11-22T12:00:00.000Z',
+    rows: [row, { ...row, engine: 'ssh', revoked: 0, p50_ms: null, p95_ms: null, p99_ms: null, max_ms: null }],
+    now: { unrevoked: 2, irrevocable: 1, expires_only: 4 },
+  }
+
+  it('shows a line for each engine and cause, and what is left', async () => {
+    broker = await scriptedBroker({ 'GET /v1/reports/revocation': () => ok(report) })
+    const exit = await writ('report', 'revocation', '--from', report.from)
+    expect(exit).toMatchObject({ code: 0, stdout: expect.stringMatching(/database +kill_switch +3 +2 +12 +30 +30 +30 +1/) })
+    expect(exit.stderr).toMatch(/2 must end .*1 of them a finding[\s\S]*4 have ended/)
+    expect(broker.seen[0]?.path).toBe(`/v1/reports/revocation?${new URLSearchParams({ from: report.from })}`)
+    expect(JSON.parse((await writ('report', 'revocation', '--json')).stdout)).toEqual(report)
+  })
+
+  it.each([[[]], [['revokation']], [['revocation', '--from', 'yesterday']]])('explains %j', async (args) => {
+    broker = await scriptedBroker({})
+    expect((await writ('report', ...args)).code).toBe(2)
+    expect(broker.seen).toEqual([])
+  })
+})
+
 describe('writ revocations', () => {
   it('lists what is ordered and what it holds', async () => {
     const { grants: _, ...order } = orderView({ matched: 3, done: 2 })

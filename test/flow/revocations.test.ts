@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { grantListSchema } from '../../src/contract/grant.ts'
+import { revocationReportSchema } from '../../src/contract/report.ts'
 import { revocationListSchema, revocationPreviewSchema, revocationSchema } from '../../src/contract/revocation.ts'
 import { startWorld, type World } from '../support/broker.ts'
 import type { Answer } from '../support/call-api.ts'
@@ -156,6 +157,31 @@ test('a secret that nothing can end is said to work on, is counted, and is liste
     ])
     if (round === 'before') await world.restart()
   }
+})
+
+test('the report says how fast secrets ended, by engine and cause, to auditors of all and to owners of theirs', async () => {
+  const report = async (as: string, query = '') => world.api('GET', `/v1/reports/revocation${query}`, { as })
+  const { status, body } = await report('dana@security')
+  expect(status).toBe(200)
+  const { rows, now } = revocationReportSchema.strict().parse(body)
+  const ended = (await world.entries({ kind: 'grant.ended' })).filter(({ grant }) => grant !== undefined)
+  expect(rows.reduce((sum, row) => sum + row.ended, 0)).toBe(ended.length)
+  const database = rows.find(({ engine, cause }) => engine === 'database' && cause === 'kill_switch')
+  const latencies = ended
+    .filter(({ cause, engine }) => cause === 'kill_switch' && engine === 'database')
+    .map(({ latency_ms }) => Number(latency_ms))
+  expect(database).toMatchObject({ ended: latencies.length, revoked: latencies.length, max_ms: Math.max(...latencies) })
+  expect(database?.retried).toBeGreaterThan(0)
+  expect(rows.find(({ engine }) => engine === 'ssh')).toMatchObject({ expires_only: 1, revoked: 0, p50_ms: null })
+  expect(now).toEqual({ unrevoked: 0, irrevocable: 0, expires_only: 1 })
+
+  expect((await report('carol@platform')).body.rows).toMatchObject([{ engine: 'ssh' }])
+  expect((await report('erin@sre')).body.rows).toEqual([])
+  const theirs = revocationReportSchema.parse((await report('alice@payments')).body)
+  expect(theirs.rows.map(({ engine }) => engine)).toContain('database')
+  expect((await report('dana@security', '?to=2020-01-01T00:00:00.000Z')).body.rows).toEqual([])
+  expect((await report('checkout')).status).toBe(403)
+  expect((await report('dana@security', '?from=yesterday')).status).toBe(400)
 })
 
 test('what is not an order is refused, and nothing is held', async () => {
