@@ -162,8 +162,8 @@ export function createStages(deps: BrokerDeps): Stages {
         if (grant.approval !== undefined) await deps.approvals.attach(grant.approval, grant.id)
         const order = deps.orders.heldBy(grant)
         if (order !== undefined) {
-          const { id: revocation, reason, orderedAtMs: sinceMs } = order
-          await deps.ender.endOrPostpone(grant, { cause: 'kill_switch', reason, by, revocation, sinceMs })
+          const { id: revocation, reason, orderedBy, orderedAtMs: sinceMs } = order
+          await deps.ender.endOrPostpone(grant, { cause: 'kill_switch', reason, by: orderedBy, revocation, sinceMs })
           return heldOr(deps.orders, grant)
         }
         if (grant.status === 'active' && (await tasks.stillOpen(grant.task))) return ok(undefined)

@@ -102,8 +102,24 @@ const previewOf = (grants: readonly Grant[]): RevocationPreview => ({
 })
 
 async function shown({ orders, registry, clock }: Stages, order: Order): Promise<RevocationView> {
-  const grants = (await Promise.all(order.ids.map((id) => registry.get(id)))).filter((grant) => grant !== undefined)
+  const grants = (await Promise.all(shownIds(order).map((id) => registry.get(id)))).filter(
+    (grant) => grant !== undefined,
+  )
   return revocationView(order, orders.isHolding(order), grants, clock.now())
+}
+
+/** Those that have not ended first, and never more than are shown: an order of a hundred thousand is asked for often. */
+function shownIds({ ids, waiting }: Order): readonly string[] {
+  const first: string[] = []
+  for (const id of waiting) {
+    if (first.length === mostShownGrants) return first
+    first.push(id)
+  }
+  for (const id of ids) {
+    if (first.length === mostShownGrants) break
+    if (!waiting.has(id)) first.push(id)
+  }
+  return first
 }
 
 /** Operators, auditors, and whoever owns what it reaches. */

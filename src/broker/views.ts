@@ -1,6 +1,6 @@
 import { timeText } from '../contract/fields.ts'
 import type { GrantView } from '../contract/grant.ts'
-import { mostShownGrants, type RevocationList, type RevocationView } from '../contract/revocation.ts'
+import type { RevocationList, RevocationView } from '../contract/revocation.ts'
 import { endedView } from '../grants/end.ts'
 import { type Grant, worksUntil } from '../grants/grant.ts'
 import type { Order } from '../grants/orders.ts'
@@ -64,15 +64,12 @@ export const revocationSummary = (order: Order, holding: boolean): RevocationLis
   dry_run: false,
 })
 
-/** The same with what ending each grant came to, those that have not ended first. */
+/** The same with what ending each of these grants came to. */
 export function revocationView(
   order: Order,
   holding: boolean,
   grants: readonly Grant[],
   nowMs: number,
 ): RevocationView {
-  const lasting = grants.filter(({ status }) => status !== 'ended')
-  const over = grants.filter(({ status }) => status === 'ended')
-  const first = [...lasting, ...over].slice(0, mostShownGrants)
-  return { ...revocationSummary(order, holding), grants: first.map((grant) => endedView(grant, nowMs)) }
+  return { ...revocationSummary(order, holding), grants: grants.map((grant) => endedView(grant, nowMs)) }
 }

@@ -4,7 +4,7 @@ import { keepEndedMs } from './registry.ts'
 
 /**
  * Follows the ledger and knows which of its entries still matter: those of grants, tasks and approvals that are open or have only
- * just ended, and those that tell of a token's use while some clock accepts the token. A restart reads these and no others.
+ * just ended or still have an effect (a secret that nothing could end, a hold on issuance), and those that tell of a token's use while some clock accepts the token. A restart reads these and no others.
  * It is derived from the entries alone, so it can be made again from them at any time.
  */
 export interface OpenEntries {
@@ -13,11 +13,6 @@ export interface OpenEntries {
   /** Indexes that still matter, ascending; one that matters twice is there twice. */
   list(): Float64Array
 }
-
-/**
- * Ended things are remembered for a while; one that still has an effect (a secret that nothing could end, a hold on issuance) is until
- * that is over.
- */
 
 /** Ended things whose entries are kept at most; beyond it the oldest are left to the ledger, however young they are. */
 const mostEnded = 20_000

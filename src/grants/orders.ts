@@ -33,6 +33,8 @@ export interface OrderRecord extends Matching {
 export interface Order extends OrderRecord {
   /** Every grant that matched. */
   readonly ids: readonly string[]
+  /** Those of them that have not ended. */
+  readonly waiting: ReadonlySet<string>
   /** How many of them have ended. */
   readonly done: number
   /** Whether each was tried once: what has not ended by then is tried again, in its time. */
@@ -236,7 +238,14 @@ export function createOrders({ registry, ledger, ender, clock, log }: Deps): Ord
 
   function view({ record, ids, waiting, outcomes, counted, tried }: Kept): Order {
     const done = record.completedAtMs !== undefined ? record.matched : counted ? record.matched - waiting.size : 0
-    return { ...record, ids, outcomes, done: Math.max(0, done), tried: tried || record.completedAtMs !== undefined }
+    return {
+      ...record,
+      ids,
+      waiting,
+      outcomes,
+      done: Math.max(0, done),
+      tried: tried || record.completedAtMs !== undefined,
+    }
   }
   const keptOf = (order: Order): Kept | undefined => kept.get(order.id)
 

@@ -407,7 +407,10 @@ describe('writ report revocation', () => {
   it('shows a line for each engine and cause, and what is left', async () => {
     broker = await scriptedBroker({ 'GET /v1/reports/revocation': () => ok(report) })
     const exit = await writ('report', 'revocation', '--from', report.from)
-    expect(exit).toMatchObject({ code: 0, stdout: expect.stringMatching(/database +kill_switch +3 +2 +12 +30 +30 +30 +1/) })
+    expect(exit).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/database +kill_switch +3 +2 +12 +30 +30 +30 +1/),
+    })
     expect(exit.stderr).toMatch(/2 must end .*1 of them a finding[\s\S]*4 have ended/)
     expect(broker.seen[0]?.path).toBe(`/v1/reports/revocation?${new URLSearchParams({ from: report.from })}`)
     expect(JSON.parse((await writ('report', 'revocation', '--json')).stdout)).toEqual(report)
