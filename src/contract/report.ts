@@ -27,7 +27,7 @@ export const revocationReportSchema = z
         p95_ms: latencyField,
         p99_ms: latencyField,
         max_ms: latencyField,
-        retried: z.int().describe('Those that took more than one attempt'),
+        retried: z.int().describe('Those that took more than one attempt since the broker was started last'),
         expires_only: z.int().describe('Those whose secret nothing could end before it expired'),
       }),
     ),
