@@ -16,12 +16,14 @@ import { measureQueries } from './query.ts'
 import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
 import { measureRevocations } from './revoke.ts'
 import { type BenchVault, startVault } from './vault.ts'
+import { measureVerification } from './verify.ts'
 import { createIssuer, type EngineName, engines } from './world.ts'
 
 const parts = [
   'policy',
   'ledger',
   'prove',
+  'verify',
   'query',
   'export',
   'broker',
@@ -54,6 +56,7 @@ const full = {
   refusalRounds: 8,
   ledgerRuns: 5,
   ledgerMs: 2_000,
+  verifyRuns: 5,
   provenEntries: 1_000_000,
   revoke: { calls: 400, stormGrants: 1_000, stormRounds: 4, tasks: 100 },
 }
@@ -66,6 +69,7 @@ const quick = {
   refusalRounds: 3,
   ledgerRuns: 3,
   ledgerMs: 1_000,
+  verifyRuns: 3,
   provenEntries: 100_000,
   revoke: { calls: 100, stormGrants: 300, stormRounds: 2, tasks: 20 },
 }
@@ -145,6 +149,10 @@ async function measure(
   if (wanted('prove')) {
     say(`ledger: proofs over ${plan.provenEntries.toLocaleString('en-US')} entries`)
     done({ prove: await measureProofs(plan.provenEntries, 1000) })
+  }
+  if (wanted('verify')) {
+    say(`ledger: verification of ${plan.provenEntries.toLocaleString('en-US')} entries`)
+    done({ verify: await measureVerification(plan.provenEntries, plan.verifyRuns) })
   }
   if (wanted('export')) {
     say(`ledger: exports of ${plan.provenEntries.toLocaleString('en-US')} entries`)

@@ -1,4 +1,4 @@
-import { closingAfter, type Disk, type DiskFile, isCode, readUpTo } from '../store/disk.ts'
+import { closingAfter, type Disk, type DiskFile, isCode, readUpTo, reusedMemory } from '../store/disk.ts'
 import { frameBytes } from '../store/record.ts'
 import {
   describeSegment,
@@ -23,6 +23,9 @@ export interface WalkedRecords {
   /** Where the canonical JSON of each record starts and ends in `bytes`. */
   readonly spans: Uint32Array<ArrayBuffer>
 }
+
+/** Bytes read at once: little, because what was read stays in memory until it is collected. */
+const chunkBytes = 64 * 1024
 
 /** Where the walk came to its end. */
 export type WalkEnd = {
@@ -90,8 +93,9 @@ async function walkSegment(
   }
   let index = first
   let offset = segmentHeaderBytes
+  const memory = reusedMemory()
   for (let suspected = -1; ; suspected = offset) {
-    for await (const { buffer, base, spans } of scanRecords(file, offset, size)) {
+    for await (const { buffer, base, spans } of scanRecords(file, offset, size, { atOnce: chunkBytes, memory })) {
       const payloads = Uint32Array.from(spans.flatMap(([start, end]) => [start + frameBytes, end]))
       await each({ first: index, path, bytes: buffer, base, spans: payloads })
       index += spans.length
