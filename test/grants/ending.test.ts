@@ -183,6 +183,19 @@ describe('ending a grant', () => {
     expect(await stage.registry.get(grant.id)).toMatchObject({ status: 'ended', outcome: 'revoked' })
   })
 
+  test('a Vault that is away is asked by few in a round, so that rounds stay short and time ends the rest in time', async () => {
+    for (let i = 0; i < 60; i++) await stage.issue()
+    stage.script.vaultReady = false
+    stage.script.revokeFaults = Array.from({ length: 1_000 }, () => new BrokerFault('vault_unavailable', 'down'))
+    await clock.advance(900_000)
+    await whileTimePasses(clock, stage.sweep.once())
+    expect(stage.script.revocations).toBe(16)
+    stage.script.revokeFaults = []
+    stage.script.vaultReady = true
+    await whileTimePasses(clock, stage.sweep.once())
+    expect(stage.script.leases.size).toBe(0)
+  })
+
   test('what nothing can end is counted and shown until it expires, also by the next start, and then no more', async () => {
     stage.script.revocable = false
     const { grant } = await stage.issue()
