@@ -13,6 +13,7 @@ import type { Config } from './config/config.ts'
 import { createEngines, type Engines } from './engines/registry.ts'
 import { createApprovals } from './grants/approvals.ts'
 import { createEnder } from './grants/end.ts'
+import { endAll } from './grants/end-all.ts'
 import { createOrders } from './grants/orders.ts'
 import { byBroker } from './grants/provenance.ts'
 import { createReconciler } from './grants/reconcile.ts'
@@ -24,6 +25,7 @@ import type { EntryLogs } from './http/entry-logs.ts'
 import { createMetrics } from './http/metrics.ts'
 import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
+import { setLifeSeconds } from './identity/set.ts'
 import { createVerifier } from './identity/verify.ts'
 import { createRefusals } from './ledger/refusals.ts'
 import { createSealer, openSealKey } from './ledger/seal.ts'
@@ -31,6 +33,7 @@ import { createEntryIndex } from './ledger/search/entry-index.ts'
 import type { loadPolicies } from './policy/load.ts'
 import { createPolicyStore } from './policy/store.ts'
 import { countFromLedger, readinessOf, watchedBy } from './readiness.ts'
+import { createSignals } from './signals/signals.ts'
 import { memoryState } from './state/memory.ts'
 import { version } from './version.ts'
 
@@ -96,6 +99,17 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace, vaultAway })
     const orders = createOrders({ registry, ledger, ender, clock, log })
     const tasks = createTasks({ state, ledger, registry, ender, clock })
+    const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
+    opened.push(async () => verifier.close())
+    const refusals = createRefusals({ ledger, clock })
+    const signals = createSignals({
+      verifySet: verifier.verifySet,
+      policies: policies.current,
+      endAll: (grants, order) => endAll(ender, grants, order),
+      setLifeSeconds,
+      count: metrics.signal,
+      ...{ state, ledger, refusals, registry, tasks, approvals, clock, log },
+    })
     const resumed = await resume({
       dir: config.ledger.dir,
       key: sealKey,
@@ -106,6 +120,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       orders,
       state,
       policies,
+      signals,
       clock,
       log,
     })
@@ -125,12 +140,9 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       log,
     })
 
-    const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
-    opened.push(async () => verifier.close())
-    const refusals = createRefusals({ ledger, clock })
     const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
     opened.push(() => entryIndex.close())
-    const grants = { registry, tasks, approvals, orders, ender }
+    const grants = { registry, tasks, approvals, orders, ender, signals }
     const stages = { verifier, policies, state, ledger, refusals, sealer, engine, ...grants }
     const broker = createBroker({ ...stages, entryIndex, clock, log, trace })
 
@@ -171,9 +183,11 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       await server.close(config.limits.drainTimeoutMs)
       await orders.stop()
       await sweep.stop()
+      await signals.stop()
       await ledger.append({ kind: 'broker.stopped', ...byBroker('stop'), cause: 'asked to stop' })
     })
     sweep.start()
+    signals.start()
 
     return {
       url: server.url,

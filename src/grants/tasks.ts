@@ -40,6 +40,8 @@ export interface Tasks {
     task: Task,
     order: { cause: TaskEndCause; outcome?: string | undefined; by: Provenance },
   ): Promise<readonly EndedGrant[]>
+  /** The open tasks of a workload. */
+  openOf(workload: string): Promise<readonly Task[]>
   due(limit: number): Promise<readonly Task[]>
   restore(task: Task): Promise<void>
 }
@@ -135,6 +137,10 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
         })
       }
       return endAll(ender, grants, { cause: 'task_ended', by: order.by })
+    },
+    async openOf(workload) {
+      const ids = await state.find('task', [openOf(workload)], { limit: mostOpen })
+      return (await Promise.all(ids.map(get))).filter((task) => task !== undefined)
     },
     async due(limit) {
       const ids = await state.due('task', clock.now(), limit)

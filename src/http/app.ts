@@ -23,6 +23,7 @@ import { openApiRoutes } from './routes/openapi.ts'
 import { policyRoutes } from './routes/policies.ts'
 import { reportRoutes } from './routes/reports.ts'
 import { revocationRoutes } from './routes/revocations.ts'
+import { signalRoutes } from './routes/signals.ts'
 import { taskRoutes } from './routes/tasks.ts'
 
 export interface AppDeps {
@@ -74,6 +75,7 @@ export function createApp(deps: AppDeps): App {
     ...eventRoutes(broker, deps.clock, limits.streamBeatMs),
     ...logRoutes(broker, deps.publishedLog),
     ...policyRoutes(broker),
+    ...signalRoutes(broker),
     ...healthRoutes(deps.readiness),
     ...metricsRoutes(deps.metrics),
     ...openApiRoutes(() => routes, deps.version ?? '0.0.0', docsUrlBase),

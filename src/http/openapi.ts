@@ -48,6 +48,9 @@ function routeConfig(route: Route): RouteConfig {
     request: {
       ...(id === undefined ? {} : { params: z.object({ [id]: id === 'index' ? z.int().nonnegative() : z.string() }) }),
       ...(route.query instanceof z.ZodObject ? { query: route.query } : {}),
+      ...(route.takes === undefined
+        ? {}
+        : { body: { required: true, content: { [route.takes]: { schema: z.string() } } } }),
       ...(route.body === undefined
         ? {}
         : {
