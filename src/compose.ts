@@ -8,13 +8,15 @@ import { createClosers } from './compose/closers.ts'
 import { openLedger } from './compose/ledger.ts'
 import { policyRecord } from './compose/policy-record.ts'
 import { resume } from './compose/resume.ts'
-import { openVault } from './compose/vault.ts'
+import { openVault, vaultsWord } from './compose/vault.ts'
 import type { Config } from './config/config.ts'
 import { createEngines, type Engines } from './engines/registry.ts'
 import { createApprovals } from './grants/approvals.ts'
 import { createEnder } from './grants/end.ts'
 import { endAll } from './grants/end-all.ts'
+import { createFindings } from './grants/findings.ts'
 import { createOrders } from './grants/orders.ts'
+import { createPace } from './grants/pace.ts'
 import { byBroker } from './grants/provenance.ts'
 import { createReconciler } from './grants/reconcile.ts'
 import { createRegistry } from './grants/registry.ts'
@@ -110,6 +112,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       count: metrics.signal,
       ...{ state, ledger, refusals, registry, tasks, approvals, clock, log },
     })
+    const findings = createFindings(ledger)
     const resumed = await resume({
       dir: config.ledger.dir,
       key: sealKey,
@@ -121,28 +124,34 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       state,
       policies,
       signals,
+      findings,
       clock,
       log,
     })
     opened.push(resumed.stop)
     const credentials = () => policies.current().credentials
-    const reconciler = createReconciler({ registry, ledger, engine, hashLease: sealer.hashOf, credentials, clock, log })
-    const reconcileEveryMs = config.reconcile.everyMs
-    const sweep = createSweep({
+    const { everyMs, concurrency: atOnce, perSecond } = config.reconcile
+    const reconciler = createReconciler({
       registry,
-      tasks,
-      approvals,
+      ledger,
+      findings,
+      engine,
       ender,
-      reconciler,
-      reconcileEveryMs,
-      vaultReady: () => session.ready().ok,
+      hashLease: sealer.hashOf,
+      openLease: sealer.open,
+      credentials,
+      ...vaultsWord(session),
+      pace: createPace({ atOnce, perSecond, clock }),
+      everyMs,
       clock,
       log,
     })
+    const vaultReady = () => session.ready().ok
+    const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, vaultReady, clock, log })
 
     const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
     opened.push(() => entryIndex.close())
-    const grants = { registry, tasks, approvals, orders, ender, signals }
+    const grants = { registry, tasks, approvals, orders, ender, reconciler, signals }
     const stages = { verifier, policies, state, ledger, refusals, sealer, engine, ...grants }
     const broker = createBroker({ ...stages, entryIndex, clock, log, trace })
 
@@ -154,6 +163,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       policies,
       state,
       orders,
+      reconciler,
       isDraining: () => draining.signal.aborted,
       entryLogs,
     }
@@ -175,7 +185,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     verifier.start()
     await ledger.append({ kind: 'broker.started', ...byBroker('start'), policy: policies.current().digest, version })
     // Vault may be slow or down; that keeps credentials from being issued, not the broker from answering.
-    void session.start().then(() => reconciler.revokeStrays(resumed.unsettled))
+    void session.start().then(reconciler.start)
     orders.resume()
     const server = await startServer({ app, ...listenOf(config), clock, log, docsUrlBase: config.url })
     opened.push(async () => {
@@ -184,6 +194,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       await orders.stop()
       await sweep.stop()
       await signals.stop()
+      await reconciler.stop()
       await ledger.append({ kind: 'broker.stopped', ...byBroker('stop'), cause: 'asked to stop' })
     })
     sweep.start()

@@ -1,6 +1,7 @@
 import type { Readiness } from './contract/readiness.ts'
 import type { VaultSession } from './engines/vault-session.ts'
 import type { Orders } from './grants/orders.ts'
+import type { Reconciler } from './grants/reconcile.ts'
 import { grantCounts } from './grants/registry.ts'
 import type { EntryLogs } from './http/entry-logs.ts'
 import type { MetricSources, Metrics } from './http/metrics.ts'
@@ -16,6 +17,7 @@ interface Parts {
   readonly policies: PolicyStore
   readonly state: State
   readonly orders: Pick<Orders, 'list' | 'isHolding'>
+  readonly reconciler: Pick<Reconciler, 'totals'>
   readonly isDraining: () => boolean
   readonly entryLogs: Pick<EntryLogs, 'lost'> | undefined
 }
@@ -57,6 +59,7 @@ export function watchedBy(parts: Parts): MetricSources {
     },
     vaultUp: () => parts.session.ready().ok,
     issuers: () => parts.verifier.status().map(({ issuer, ready }) => ({ name: issuer, ready })),
+    reconciling: parts.reconciler.totals,
     lostEntryLogs: () => parts.entryLogs?.lost() ?? 0,
   }
 }

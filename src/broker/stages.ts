@@ -17,6 +17,7 @@ import { type Grant, type GrantOrigin, latestEndMs } from '../grants/grant.ts'
 import type { Subject } from '../grants/holds.ts'
 import type { Orders } from '../grants/orders.ts'
 import type { Provenance } from '../grants/provenance.ts'
+import type { Reconciler } from '../grants/reconcile.ts'
 import type { Registry } from '../grants/registry.ts'
 import type { Tasks } from '../grants/tasks.ts'
 import type { Verifier } from '../identity/verify.ts'
@@ -54,6 +55,7 @@ export interface BrokerDeps {
   readonly orders: Orders
   readonly ender: Ender
   readonly signals: Signals
+  readonly reconciler: Pick<Reconciler, 'demand' | 'status'>
   readonly clock: Clock
   readonly log: Log
   readonly trace: Trace

@@ -6,6 +6,7 @@ import { ok, type Result, refuse } from '../base/result.ts'
 import type { ApprovalView } from '../contract/approval.ts'
 import type { EndedGrant, GrantFilter, GrantList, GrantView } from '../contract/grant.ts'
 import type { PolicyStatus } from '../contract/policy.ts'
+import type { ReconcileRequest, ReconcileResult, ReconcileStatus } from '../contract/reconcile.ts'
 import type { RevocationReport, RevocationReportFilter } from '../contract/report.ts'
 import type { RevocationList, RevocationRequest, RevocationResult, RevocationView } from '../contract/revocation.ts'
 import type { EndedTask, TaskRequest, TaskView } from '../contract/task.ts'
@@ -45,6 +46,10 @@ export interface Verbs extends RecordVerbs {
   /** Takes one security event token; its signature is what vouches for the sender. */
   receiveSignal(text: string, request: RequestId): Promise<Result<void>>
   reloadPolicies(caller: Caller): Promise<Result<PolicyStatus>>
+  /** Compares the leases in Vault with the ledger now; for operators. Refuses `state_conflict` while another does. */
+  reconcile(caller: Caller, request: ReconcileRequest): Promise<Result<ReconcileResult>>
+  /** The round under way and what the last one came to; for operators. */
+  reconcileStatus(caller: Caller): Promise<Result<ReconcileStatus>>
   /** Ends a grant whose secret never reached its caller. Never rejects: the sweep goes on with what fails. */
   endUndelivered(id: GrantId): Promise<void>
 }
@@ -190,6 +195,16 @@ export function createVerbs(stages: Stages): Verbs {
       await ender.end(grant, { cause: 'undelivered', by: byBroker('undelivered') }).catch(() => {})
     },
     receiveSignal: stages.signals.receive,
+    reconcile: (caller, request) =>
+      entered(caller, async ({ party, by }) =>
+        isOperator(party)
+          ? stages.reconciler.demand({ dryRun: request.dry_run ?? false, by })
+          : refuse('role_required', 'reconcile', 'needs an operator'),
+      ),
+    reconcileStatus: (caller) =>
+      entered(caller, async ({ party }) =>
+        isOperator(party) ? ok(stages.reconciler.status()) : refuse('role_required', 'reconcile', 'needs an operator'),
+      ),
     reloadPolicies: (caller) =>
       entered(caller, async ({ party }) =>
         isOperator(party)

@@ -49,7 +49,8 @@ export function createKvEngine(deps: EngineDeps): Engine {
     renew: leases.renew,
     // Only the token behind a wrapped secret is ever ended.
     revoke: (handle) => leases.revoke(handle, 10_000),
-    leases: async () => [],
+    leases: async () => undefined,
+    lookUp: leases.lookUp,
     needs: ({ mount, role }: MintTarget) => [{ path: `${mount}/data/${role}`, capability: 'read' }],
   }
 }

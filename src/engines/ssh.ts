@@ -76,7 +76,8 @@ export function createSshEngine(deps: EngineDeps): Engine {
     renew: leases.renew,
     // Only the token behind a wrapped secret is ever ended.
     revoke: (handle) => leases.revoke(handle, 10_000),
-    leases: async () => [],
+    leases: async () => undefined,
+    lookUp: leases.lookUp,
     needs: ({ mount, role }) => [{ path: `${mount}/sign/${role}`, capability: 'update' }],
   }
 }

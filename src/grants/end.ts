@@ -23,6 +23,8 @@ const mintWaitMs = 60_000
 export interface EndOrder {
   readonly cause: EndReason
   readonly reason?: string | undefined
+  /** What was found out about it, for the entry of the end. */
+  readonly detail?: string | undefined
   readonly by: Provenance
   /** The order to revoke under which it falls, for the record. */
   readonly revocation?: string | undefined
@@ -78,8 +80,9 @@ export function createEnder(deps: Deps): Ender {
     if (grant === undefined) throw new BrokerFault('not_found')
     if (grant.status === 'ended') return endedView(grant, clock.now())
     if (grant.status !== 'active' && grant.ledger.issued === undefined) throw new BrokerFault('vault_unavailable')
-    // An expiry needs no announcement: the entry of its end says all there is.
-    const unannounced = grant.status === 'active' && order.cause !== 'expired'
+    // What has ended by itself needs no announcement: the entry of its end says all there is.
+    const byItself = order.cause === 'expired' || order.cause === 'found_gone'
+    const unannounced = grant.status === 'active' && !byItself
     // What is ending for another reason falls under the order as well.
     const unordered = grant.status === 'ending' && grant.revocation === undefined && order.revocation !== undefined
     if (unannounced || unordered) {
@@ -100,6 +103,7 @@ export function createEnder(deps: Deps): Ender {
       outcome: outcomeOf(grant, cause),
       latency_ms: latencyMs,
       attempts,
+      detail: cause === order.cause ? order.detail : undefined,
     })
     return endedView(ended, clock.now())
   }
@@ -212,6 +216,7 @@ function backoffMs(firstMs: number, attempt: number, mostMs: number): number {
 
 function outcomeOf(grant: Grant, cause: EndReason): GrantOutcome {
   if (cause === 'expired' && !grant.static) return 'expired'
+  if (cause === 'found_gone') return 'gone'
   return grant.revocable ? 'revoked' : 'expires_only'
 }
 

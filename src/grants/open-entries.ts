@@ -3,8 +3,9 @@ import type { StoredEntry } from '../ledger/ledger.ts'
 import { keepEndedMs } from './registry.ts'
 
 /**
- * Follows the ledger and knows which of its entries still matter: those of grants, tasks and approvals that are open or have only
- * just ended or still have an effect (a secret that nothing could end, a hold on issuance), and those that tell of a token's use while some clock accepts the token. A restart reads these and no others.
+ * Follows the ledger and knows which of its entries still matter: those of grants, tasks, approvals, findings and orders that are
+ * open, have only just ended or still have an effect (a secret that nothing could end, a hold on issuance), and those that tell of a
+ * token's use while some clock accepts the token. A restart reads these and no others.
  * It is derived from the entries alone, so it can be made again from them at any time.
  */
 export interface OpenEntries {
@@ -109,9 +110,10 @@ function effectUntilMs(entry: Entry, { expiresMs = 0 }: Thing): number {
 }
 
 function subjectOf(entry: Entry): string | undefined {
-  if (entry.kind.startsWith('grant.') || entry.kind.startsWith('finding.')) return entry.grant
+  if (entry.kind.startsWith('grant.')) return entry.grant
   if (entry.kind.startsWith('revocation.')) return entry.revocation
   if (entry.kind.startsWith('task.')) return entry.task
+  if (entry.kind === 'finding.opened' || entry.kind === 'finding.closed') return entry.finding
   return entry.kind.startsWith('approval.') ? entry.approval : undefined
 }
 
@@ -124,6 +126,7 @@ function ends(entry: Entry): boolean {
     case 'approval.expired':
     case 'approval.used':
     case 'revocation.completed':
+    case 'finding.closed':
       return true
     // After the order was completed; before, it goes on.
     case 'revocation.lifted':

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { BrokerFault } from '../base/errors.ts'
 import type { GrantId } from '../base/ids.ts'
+import { createPacer } from '../base/pacer.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { Ledger, Position } from '../ledger/ledger.ts'
 import type { Access, Counters } from '../policy/decision.ts'
@@ -34,6 +35,8 @@ export interface Registry {
    */
   record(grant: Grant, entry: GrantEntry): Promise<{ grant: Grant; position: Position }>
   find(labels: readonly string[], page: { after?: string; limit: number }): Promise<readonly Grant[]>
+  /** Every grant with those labels, one after the other; other work runs in between, however many they are. */
+  walk(labels: readonly string[]): AsyncIterable<Grant>
   /** Live grants of one workload and purpose, and how many were opened in the last minute. */
   counters(workload: string, purpose: string): Promise<Counters>
   due(limit: number): Promise<readonly Grant[]>
@@ -53,17 +56,20 @@ function labelsOf(grant: Grant, nowMs: number): readonly string[] {
   ]
   if (grant.task !== undefined) labels.push(`task=${grant.task}`)
   const order = grant.revocation === undefined ? [] : [`revocation=${grant.revocation}`]
+  const wrapped = grant.delivery === 'wrapped' ? [`wrapped=${targetLabel(grant.target)}`] : []
   if (grant.status === 'ended') {
-    labels.push('ended', ...order)
+    // Vault may still be at the lease behind an ended one.
+    labels.push('ended', ...wrapped, ...order)
     if (stillWorks(grant, nowMs)) labels.push(grantCounts.expiresOnly)
     return labels
   }
   // What changes within a life comes last, so that the store need not look at the rest again.
   labels.push('live', `live=${grant.workload}/${grant.purpose}`)
   if (grant.lease !== undefined) labels.push(`lease=${grant.lease.hash}`)
-  if (grant.status === 'minting') labels.push(`minting=${targetLabel(grant.target)}`)
-  if (grant.delivery === 'wrapped') labels.push(`wrapped=${targetLabel(grant.target)}`)
-  labels.push(...order)
+  // Also when it is to end: Vault may hold its lease before anybody knows it.
+  const unborn = (grant.status === 'minting' || grant.status === 'ending') && grant.ledger.issued === undefined
+  if (unborn) labels.push(`minting=${targetLabel(grant.target)}`)
+  labels.push(...wrapped, ...order)
   if (grant.status === 'ending' && grant.attempts > 0) labels.push(grantCounts.unrevoked)
   if (grant.irrevocable) labels.push(grantCounts.irrevocable)
   return labels
@@ -179,6 +185,14 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
       }),
     async find(labels, page) {
       return load(await state.find('grant', labels, page))
+    },
+    async *walk(labels) {
+      const pause = createPacer()
+      for (const id of await state.find('grant', labels, { limit: Number.MAX_SAFE_INTEGER })) {
+        const grant = await get(id)
+        if (grant !== undefined) yield grant
+        await pause()
+      }
     },
     async counters(workload, purpose) {
       const active = await state.count('grant', `live=${workload}/${purpose}`)

@@ -32,8 +32,7 @@ interface Deps {
   readonly tasks: Tasks
   readonly approvals: Approvals
   readonly ender: Ender
-  readonly reconciler: Reconciler
-  readonly reconcileEveryMs: number
+  readonly reconciler: Pick<Reconciler, 'settle'>
   /** Whether Vault can be asked, as far as is known. */
   readonly vaultReady: () => boolean
   readonly clock: Clock
@@ -44,9 +43,7 @@ export function createSweep(deps: Deps): Sweep {
   let timer: Timer | undefined
   let round: Promise<void> = Promise.resolve()
   let stopped = false
-  let reconciling: Promise<void> | undefined
   let wasReady = true
-  let reconcileAtMs = deps.clock.now() + deps.reconcileEveryMs
 
   async function once(): Promise<void> {
     try {
@@ -96,16 +93,6 @@ export function createSweep(deps: Deps): Sweep {
     if (stopped) return
     timer = deps.clock.after(intervalMs, () => {
       round = once().finally(schedule)
-      reconcile()
-    })
-  }
-
-  /** Runs beside the rounds, one at a time: a Vault with many leases must not keep expiries waiting. */
-  function reconcile(): void {
-    if (reconciling !== undefined || deps.clock.now() < reconcileAtMs) return
-    reconciling = deps.reconciler.all().finally(() => {
-      reconciling = undefined
-      reconcileAtMs = deps.clock.now() + deps.reconcileEveryMs
     })
   }
 
@@ -116,7 +103,6 @@ export function createSweep(deps: Deps): Sweep {
       stopped = true
       timer?.cancel()
       await round
-      await reconciling
     },
   }
 }

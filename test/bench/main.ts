@@ -13,6 +13,7 @@ import { measureLedger } from './ledger.ts'
 import { measurePolicy } from './policy.ts'
 import { measureProofs } from './prove.ts'
 import { measureQueries } from './query.ts'
+import { measureReconciling } from './reconcile.ts'
 import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
 import { measureRevocations } from './revoke.ts'
 import { type BenchVault, startVault } from './vault.ts'
@@ -31,6 +32,7 @@ const parts = [
   'grants',
   'start',
   'revoke',
+  'reconcile',
   'issuance',
 ] as const
 type Part = (typeof parts)[number]
@@ -59,6 +61,7 @@ const full = {
   verifyRuns: 5,
   provenEntries: 1_000_000,
   revoke: { calls: 400, stormGrants: 1_000, stormRounds: 4, tasks: 100 },
+  leases: 50_000,
 }
 const quick = {
   rounds: 3,
@@ -72,6 +75,7 @@ const quick = {
   verifyRuns: 3,
   provenEntries: 100_000,
   revoke: { calls: 100, stormGrants: 300, stormRounds: 2, tasks: 20 },
+  leases: 5_000,
 }
 
 async function main(): Promise<void> {
@@ -183,6 +187,10 @@ async function measure(
   } else if (wanted('revoke')) {
     say('revoking: straight and writ in turns')
     done({ revoke: await measureRevocations(around.vault, around.issuer, plan.revoke, around.profileDir) })
+  }
+  if (wanted('reconcile') && around.vault.real) {
+    say(`serve: reconciling ${plan.leases.toLocaleString('en-US')} leases`)
+    done({ reconcile: await measureReconciling(around, plan.leases, plan.leases / 250) })
   }
   if (wanted('issuance') && !around.vault.real) {
     say(
