@@ -23,7 +23,7 @@ export function createBroker(deps: BrokerDeps): Broker {
   const stages = createStages(deps)
   const { desk, registry, trace } = stages
 
-  /** token → identity → decision → (approval) → grant → intent → mint → record → (receipt) → answer. */
+  /** token → identity → decision → (hold) → (approval) → grant → intent → mint → record → (receipt) → answer. */
   async function issue(caller: Caller, request: CredentialRequest): Promise<Result<Issued | Pending>> {
     const entered = await desk.enter(caller, { purpose: request.purpose })
     if (!entered.ok) return entered
@@ -44,6 +44,10 @@ export function createBroker(deps: BrokerDeps): Broker {
     }
     const { access } = decision
 
+    const notHeld = () => stages.notHeld(entered.value, access, wanted.value)
+    const free = notHeld()
+    if (!free.ok) return desk.refused(entered.value, free.refusal, access)
+
     const gate = await stages.approval(entered.value, decision, wanted.value, request)
     if (!gate.ok) return desk.refused(entered.value, gate.refusal, access)
     if (gate.value.status === 'pending') return ok(gate.value)
@@ -54,7 +58,9 @@ export function createBroker(deps: BrokerDeps): Broker {
       stages.originOf(entered.value, wanted.value, gate.value),
       deps.clock.now(),
     )
-    const opened = await trace('grants.open', { 'writ.grant': opening.id }, () => registry.open(opening, access.limits))
+    const opened = await trace('grants.open', { 'writ.grant': opening.id }, () =>
+      registry.open(opening, access.limits, notHeld),
+    )
     if (!opened.ok) return desk.refused(entered.value, opened.refusal, access)
 
     const intent = await trace('ledger.intent', { 'writ.grant': opening.id }, () =>

@@ -18,6 +18,7 @@ import { createApprovals } from './grants/approvals.ts'
 import { createEnder } from './grants/end.ts'
 import { endAll } from './grants/end-all.ts'
 import { createFindings } from './grants/findings.ts'
+import { createOrders } from './grants/orders.ts'
 import { createPace } from './grants/pace.ts'
 import { byBroker } from './grants/provenance.ts'
 import { createReconciler } from './grants/reconcile.ts'
@@ -107,7 +108,9 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const engine = engineOr(createEngines(session, clock))
 
     const approvals = createApprovals({ state, ledger, clock })
-    const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace })
+    const vaultAway = () => !session.ready().ok
+    const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace, vaultAway })
+    const orders = createOrders({ registry, ledger, ender, clock, log })
     const tasks = createTasks({ state, ledger, registry, ender, clock })
     const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
     opened.push(async () => verifier.close())
@@ -132,6 +135,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       registry,
       tasks,
       approvals,
+      orders,
       state,
       policies,
       brake,
@@ -158,26 +162,14 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       clock,
       log,
     })
-    const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, clock, log })
+    const vaultReady = () => session.ready().ok
+    const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, vaultReady, clock, log })
 
     const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
     opened.push(() => entryIndex.close())
-    const stages = {
-      verifier,
-      policies,
-      state,
-      ledger,
-      refusals,
-      sealer,
-      engine,
-      registry,
-      tasks,
-      approvals,
-      ender,
-      justified,
-      reconciler,
-    }
-    const broker = createBroker({ ...stages, leasesEndMs: session.leasesEndMs, signals, entryIndex, clock, log, trace })
+    const grants = { registry, tasks, approvals, orders, ender, justified, reconciler, signals }
+    const stages = { verifier, policies, state, ledger, refusals, sealer, engine, ...grants }
+    const broker = createBroker({ ...stages, leasesEndMs: session.leasesEndMs, entryIndex, clock, log, trace })
 
     const draining = new AbortController()
     const parts = {
@@ -188,6 +180,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       policies,
       justified,
       state,
+      orders,
       reconciler,
       isDraining: () => draining.signal.aborted,
       entryLogs,
@@ -211,11 +204,13 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     await ledger.append({ kind: 'broker.started', ...byBroker('start'), policy: policies.current().digest, version })
     // Vault may be slow or down; that keeps credentials from being issued, not the broker from answering.
     void session.start().then(reconciler.start)
+    orders.resume()
     const server = await startServer({ app, ...listenOf(config), clock, log, docsUrlBase: config.url })
     opened.push(async () => {
       draining.abort()
       await server.close(config.limits.drainTimeoutMs)
       await justified.stop()
+      await orders.stop()
       await sweep.stop()
       await signals.stop()
       await reconciler.stop()

@@ -28,12 +28,8 @@ export {
   grantListSchema,
   grantSchema,
   type Renewed,
-  type RevocationRequest,
-  type RevocationResult,
   renewedSchema,
   renewRequestSchema,
-  revocationRequestSchema,
-  revocationResultSchema,
   revokeRequestSchema,
 } from './contract/grant.ts'
 export {
@@ -45,6 +41,18 @@ export {
   storedEntrySchema,
 } from './contract/ledger.ts'
 export { type Problem, problemSchema } from './contract/problem.ts'
+export {
+  type RevocationList,
+  type RevocationPreview,
+  type RevocationRequest,
+  type RevocationResult,
+  type RevocationView,
+  revocationListSchema,
+  revocationPreviewSchema,
+  revocationRequestSchema,
+  revocationResultSchema,
+  revocationSchema,
+} from './contract/revocation.ts'
 export {
   type EndedTask,
   endedTaskSchema,

@@ -2,8 +2,9 @@ import type { Justified } from './broker/justified.ts'
 import { timeText } from './contract/fields.ts'
 import type { Readiness } from './contract/readiness.ts'
 import type { VaultSession } from './engines/vault-session.ts'
+import type { Orders } from './grants/orders.ts'
 import type { Reconciler } from './grants/reconcile.ts'
-import type { Registry } from './grants/registry.ts'
+import { grantCounts, type Registry } from './grants/registry.ts'
 import type { EntryLogs } from './http/entry-logs.ts'
 import type { MetricSources, Metrics } from './http/metrics.ts'
 import type { Verifier } from './identity/verify.ts'
@@ -19,6 +20,7 @@ interface Parts {
   readonly policies: PolicyStore
   readonly justified: Justified
   readonly state: State
+  readonly orders: Pick<Orders, 'list' | 'isHolding'>
   readonly reconciler: Pick<Reconciler, 'totals'>
   readonly isDraining: () => boolean
   readonly entryLogs: Pick<EntryLogs, 'lost'> | undefined
@@ -68,6 +70,14 @@ async function tokensOf({ session, registry }: Parts): Promise<Readiness['vault'
 export function watchedBy(parts: Parts): MetricSources {
   return {
     liveGrants: () => parts.state.count('grant', 'live'),
+    unrevokedGrants: () => parts.state.count('grant', grantCounts.unrevoked),
+    irrevocableGrants: () => parts.state.count('grant', grantCounts.irrevocable),
+    expiresOnlyGrants: () => parts.state.count('grant', grantCounts.expiresOnly),
+    revocationOrders() {
+      const orders = parts.orders.list()
+      const open = orders.filter(({ completedAtMs }) => completedAtMs === undefined).length
+      return { open, holding: orders.filter(parts.orders.isHolding).length }
+    },
     ledgerSize: () => parts.ledger.head().size,
     policy() {
       const { digest, refused, loaded_at } = parts.policies.status()
@@ -107,6 +117,12 @@ export function countFromLedger(ledger: Ledger, metrics: Metrics): void {
         engines.delete(entry.grant ?? '')
         if (entry.kind === 'grant.issued') return metrics.issuance(engine, 'issued')
         return metrics.issuance(engine, entry.ambiguous ? 'ambiguous' : 'failed')
+      }
+      case 'grant.ended': {
+        // The end of an orphan is that of no grant of ours.
+        if (entry.grant === undefined) return
+        const seconds = entry.latency_ms === undefined ? undefined : entry.latency_ms / 1000
+        return metrics.revocation(entry.engine ?? 'unknown', entry.cause, entry.outcome, seconds)
       }
       default:
     }

@@ -142,6 +142,13 @@ const table = {
     detail: 'The approval is denied, expired, spent or for a different request.',
     fix: 'Send the request again without `approval` to ask anew.',
   },
+  issuance_held: {
+    status: 403,
+    title: 'Issuance is held',
+    detail:
+      'Everything that matches this request was ordered to be revoked, and nothing is issued or renewed until the hold ends.',
+    fix: 'Ask the operators: `writ revocations` shows the order, why it was given and until when it holds.',
+  },
   exception_expired: {
     status: 403,
     title: 'The exception has ended',

@@ -4,15 +4,17 @@ import { publicRandom } from './random.ts'
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz'
 
 type Branded<Prefix extends string> = `${Prefix}_${string}`
+type Prefixes = 'gr' | 'tsk' | 'ap' | 'rev' | 'rq'
 export type GrantId = Branded<'gr'>
 export type TaskId = Branded<'tsk'>
 export type ApprovalId = Branded<'ap'>
+export type RevocationId = Branded<'rev'>
 export type RequestId = Branded<'rq'>
 
 const bytesPerId = 16
 
 /** A fresh identifier: the prefix and 26 characters, the first 10 ordered by creation time (ULID layout, 80 random bits). */
-export function newId<Prefix extends 'gr' | 'tsk' | 'ap' | 'rq'>(prefix: Prefix, nowMs: number): Branded<Prefix> {
+export function newId<Prefix extends Prefixes>(prefix: Prefix, nowMs: number): Branded<Prefix> {
   let time = ''
   for (let rest = nowMs, i = 0; i < 10; i++) {
     time = alphabet[rest % 32] + time
@@ -24,7 +26,7 @@ export function newId<Prefix extends 'gr' | 'tsk' | 'ap' | 'rq'>(prefix: Prefix,
 }
 
 /** Whether attacker-controlled text has the shape of an identifier with that prefix. */
-export function isId<Prefix extends 'gr' | 'tsk' | 'ap' | 'rq'>(prefix: Prefix, text: string): text is Branded<Prefix> {
+export function isId<Prefix extends Prefixes>(prefix: Prefix, text: string): text is Branded<Prefix> {
   return (
     text.length === prefix.length + 27 &&
     text.startsWith(`${prefix}_`) &&

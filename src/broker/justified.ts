@@ -1,13 +1,14 @@
 import { bounded } from '../base/bounded.ts'
 import { type Clock, sleep } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
+import { inParallel } from '../base/in-parallel.ts'
 import type { Log } from '../base/log.ts'
 import { createPacer } from '../base/pacer.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { PolicyStatus } from '../contract/policy.ts'
 import type { Engine, LeaseHandle } from '../engines/engine.ts'
 import type { Ender } from '../grants/end.ts'
-import { someAtATime } from '../grants/end-all.ts'
+import { endingAtOnce } from '../grants/end-all.ts'
 import type { Grant } from '../grants/grant.ts'
 import { byBroker, type Provenance } from '../grants/provenance.ts'
 import type { Registry } from '../grants/registry.ts'
@@ -145,7 +146,7 @@ export function createJustified(deps: Deps): Justified {
     log.info({ digest: set.digest, end: gone.length, shorten: short.length, tasks: lost.length }, 'policy.unsupported')
     const grants = [...gone.map(({ grant }) => grant), ...short]
     ending += grants.length
-    const run = someAtATime(grants, async (grant) => {
+    const run = inParallel(grants, endingAtOnce, async (grant) => {
       await actOn(set, grant)
       ending--
     })

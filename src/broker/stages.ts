@@ -14,6 +14,8 @@ import type { Engine } from '../engines/engine.ts'
 import type { Approvals } from '../grants/approvals.ts'
 import { about, type Ender } from '../grants/end.ts'
 import { type Grant, type GrantOrigin, latestEndMs } from '../grants/grant.ts'
+import type { Subject } from '../grants/holds.ts'
+import type { Orders } from '../grants/orders.ts'
 import type { Provenance } from '../grants/provenance.ts'
 import type { Reconciler } from '../grants/reconcile.ts'
 import type { Registry } from '../grants/registry.ts'
@@ -54,6 +56,7 @@ export interface BrokerDeps {
   readonly registry: Registry
   readonly tasks: Tasks
   readonly approvals: Approvals
+  readonly orders: Orders
   readonly ender: Ender
   readonly signals: Signals
   readonly reconciler: Pick<Reconciler, 'demand' | 'status'>
@@ -73,6 +76,8 @@ export interface Stages extends BrokerDeps {
   /** The request in the words of policy, once the task it names is known to be the caller's and open. */
   wanted(entered: Entered, request: CredentialRequest, caller: Caller): Promise<Result<AccessRequest>>
   decide(entered: Entered, wanted: AccessRequest): Promise<Decision>
+  /** Refuses what an order to revoke keeps from being issued. Never awaits. */
+  notHeld(entered: Entered, access: Access, wanted: AccessRequest): Result<void>
   /** Lets pass what needs no approval or has one; else asks for it. */
   approval(
     entered: Entered,
@@ -136,6 +141,10 @@ export function createStages(deps: BrokerDeps): Stages {
       return task.ok ? ok({ ...base, task: task.value.id, taskEndsAtMs: task.value.expiresAtMs }) : task
     },
     decide: decideNow,
+    notHeld({ identity }, { workload, owner, purpose, credential }, { task }) {
+      const { issuer } = identity
+      return heldOr(deps.orders, { workload, owner, purpose, credential, issuer, ...(task !== '' && { task }) })
+    },
     approval: (entered, decision, wanted, request) =>
       gateOf({ ...deps.approvals, hasLeft: deps.signals.hasLeft }, entered, decision, wanted, request),
     originOf: (entered, wanted, gate) => ({
@@ -188,6 +197,12 @@ export function createStages(deps: BrokerDeps): Stages {
           await deps.ender.end(grant, { cause: 'policy_changed', reason: overtaken, by })
           return refuse('state_conflict', 'policy', 'the policies changed while it was minted')
         }
+        const order = deps.orders.heldBy(grant)
+        if (order !== undefined) {
+          const { id: revocation, reason, orderedBy, orderedAtMs: sinceMs } = order
+          await deps.ender.endOrPostpone(grant, { cause: 'kill_switch', reason, by: orderedBy, revocation, sinceMs })
+          return heldOr(deps.orders, grant)
+        }
         if (grant.status === 'active' && (await tasks.stillOpen(grant.task))) return ok(undefined)
       } catch (error) {
         // Nobody will get this secret, so nobody would hand it back.
@@ -222,6 +237,8 @@ export function createStages(deps: BrokerDeps): Stages {
         return refuse('not_found', 'grant', 'no such grant of this workload')
       }
       if (grant.status !== 'active') return refuse('state_conflict', 'grant.status', `it is ${grant.status}`)
+      const held = heldOr(deps.orders, grant)
+      if (!held.ok) return held
       if (!grant.renewable || grant.lease === undefined)
         return refuse('state_conflict', 'grant.renewable', 'it cannot be renewed')
       if (!(await tasks.stillOpen(grant.task))) return refuse('state_conflict', 'task.open', 'its task has ended')
@@ -270,6 +287,12 @@ export function createStages(deps: BrokerDeps): Stages {
       return ok(renewed(settled, cappedBy))
     },
   }
+}
+
+/** Refuses while an order to revoke holds. */
+function heldOr(orders: Orders, subject: Subject): Result<void> {
+  const order = orders.heldBy(subject)
+  return order === undefined ? ok(undefined) : refuse('issuance_held', 'revocation', `held by ${order.id}`)
 }
 
 /** Vault may let a secret live for less than was decided: its role, its mount or its own limits. */

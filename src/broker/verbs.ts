@@ -4,16 +4,11 @@ import { parseDuration } from '../base/duration.ts'
 import { type GrantId, isId, type RequestId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { ApprovalView } from '../contract/approval.ts'
-import type {
-  EndedGrant,
-  GrantFilter,
-  GrantList,
-  GrantView,
-  RevocationRequest,
-  RevocationResult,
-} from '../contract/grant.ts'
+import type { EndedGrant, GrantFilter, GrantList, GrantView } from '../contract/grant.ts'
 import type { PolicyStatus } from '../contract/policy.ts'
 import type { ReconcileRequest, ReconcileResult, ReconcileStatus } from '../contract/reconcile.ts'
+import type { RevocationReport, RevocationReportFilter } from '../contract/report.ts'
+import type { RevocationList, RevocationRequest, RevocationResult, RevocationView } from '../contract/revocation.ts'
 import type { EndedTask, TaskRequest, TaskView } from '../contract/task.ts'
 import { type Approval, approvalView } from '../grants/approvals.ts'
 import { isOperator, mayEnd, mayReadLog, maySee } from '../grants/authority.ts'
@@ -25,8 +20,9 @@ import type { Caller } from './caller.ts'
 import type { Entered } from './desk.ts'
 import { listGrants } from './list.ts'
 import { createRecordVerbs, type RecordVerbs } from './record.ts'
+import { createRevocationReport } from './revocation-report.ts'
 import type { Stages } from './stages.ts'
-import { pullSwitch } from './switch.ts'
+import { liftOrder, listOrders, pullSwitch, readOrder } from './switch.ts'
 import { grantView } from './views.ts'
 
 /** Everything but issuing and renewing: looking, ending, tasks, approvals, the record. */
@@ -35,6 +31,10 @@ export interface Verbs extends RecordVerbs {
   grants(caller: Caller, filter: GrantFilter): Promise<Result<GrantList>>
   revoke(caller: Caller, id: string, reason: string | undefined): Promise<Result<EndedGrant>>
   revokeMatching(caller: Caller, request: RevocationRequest): Promise<Result<RevocationResult>>
+  revocations(caller: Caller): Promise<Result<RevocationList>>
+  revocation(caller: Caller, id: string): Promise<Result<RevocationView>>
+  liftRevocation(caller: Caller, id: string, reason: string | undefined): Promise<Result<RevocationView>>
+  revocationReport(caller: Caller, filter: RevocationReportFilter): Promise<Result<RevocationReport>>
   openTask(caller: Caller, request: TaskRequest): Promise<Result<TaskView>>
   task(caller: Caller, id: string): Promise<Result<TaskView>>
   heartbeat(caller: Caller, id: string): Promise<Result<TaskView>>
@@ -66,6 +66,7 @@ const longestTaskSeconds = 86_400
 const noDecision: ReadonlySet<Code> = new Set<Code>(['not_found', 'request_invalid', 'draining'])
 
 export function createVerbs(stages: Stages): Verbs {
+  const revocationReport = createRevocationReport(stages)
   const { desk, registry, tasks, approvals, ender, clock } = stages
 
   /** Verifies the caller, then runs the verb. A refusal of the verb is recorded, unless it was no decision. */
@@ -129,6 +130,10 @@ export function createVerbs(stages: Stages): Verbs {
         { grant: id },
       ),
     revokeMatching: (caller, request) => entered(caller, (who) => pullSwitch(stages, who, request)),
+    revocations: (caller) => entered(caller, async (who) => listOrders(stages, who)),
+    revocation: (caller, id) => entered(caller, (who) => readOrder(stages, who, id)),
+    liftRevocation: (caller, id, reason) => entered(caller, (who) => liftOrder(stages, who, id, reason)),
+    revocationReport: (caller, filter) => entered(caller, (who) => revocationReport(who, filter)),
     openTask: (caller, request) =>
       entered(
         caller,

@@ -15,10 +15,7 @@ import {
   grantListSchema,
   grantSchema,
   type Renewed,
-  type RevocationRequest,
-  type RevocationResult,
   renewedSchema,
-  revocationResultSchema,
 } from '../contract/grant.ts'
 import {
   type Archived,
@@ -35,6 +32,16 @@ import {
   reconcileResultSchema,
   reconcileStatusSchema,
 } from '../contract/reconcile.ts'
+import { type RevocationReport, revocationReportSchema } from '../contract/report.ts'
+import {
+  type RevocationList,
+  type RevocationPreview,
+  type RevocationRequest,
+  type RevocationView,
+  revocationListSchema,
+  revocationPreviewSchema,
+  revocationSchema,
+} from '../contract/revocation.ts'
 import { type EndedTask, endedTaskSchema, type TaskRequest, type TaskView, taskSchema } from '../contract/task.ts'
 import { type Answer, type Call, send, type Target } from './broker-call.ts'
 import { CommandError, exit } from './command.ts'
@@ -48,7 +55,14 @@ export interface BrokerClient {
   renew(grant: string, ttl?: string): Promise<Renewed>
   /** Tries again for a few seconds when the broker cannot be reached: what is not handed back lives on. */
   revoke(grant: string, reason: string | undefined): Promise<EndedGrant>
-  revokeMatching(request: RevocationRequest): Promise<RevocationResult>
+  /** Orders it; resolves when everything has ended, or when `wait` is over and it is still being carried out. */
+  revokeMatching(request: Omit<RevocationRequest, 'dry_run'>): Promise<RevocationView>
+  /** What `revokeMatching` would end. */
+  previewRevocation(request: Omit<RevocationRequest, 'dry_run'>): Promise<RevocationPreview>
+  revocation(id: string): Promise<RevocationView>
+  revocations(): Promise<RevocationList>
+  liftRevocation(id: string, reason: string | undefined): Promise<RevocationView>
+  revocationReport(filter: Readonly<Record<string, string>>): Promise<RevocationReport>
   openTask(request: TaskRequest): Promise<TaskView>
   heartbeat(task: string): Promise<TaskView>
   endTask(task: string, outcome: string | undefined): Promise<EndedTask>
@@ -74,6 +88,10 @@ export interface BrokerClient {
 
 // Ending many grants waits for Vault, one after the other.
 const endingDeadlineMs = 120_000
+// As long as an order may be waited for, and a little.
+const orderingDeadlineMs = 330_000
+// It may read the entries of a month.
+const reportingDeadlineMs = 600_000
 // Each bundle is copied and read back.
 const archivingDeadlineMs = 600_000
 // As long as the broker itself lets it take.
@@ -99,7 +117,18 @@ export function createBrokerClient(to: Target): BrokerClient {
     revoke: (grant, reason) =>
       call(endedGrantSchema, post(`/v1/grants/${id(grant)}/revoke`, { reason }, { retries: 4, deadlineMs: 10_000 })),
     revokeMatching: (request) =>
-      call(revocationResultSchema, post('/v1/revocations', request, { deadlineMs: endingDeadlineMs })),
+      call(revocationSchema, post('/v1/revocations', request, { deadlineMs: orderingDeadlineMs })),
+    previewRevocation: (request) =>
+      call(revocationPreviewSchema, post('/v1/revocations', { ...request, dry_run: true }, { retries: 2 })),
+    revocation: (revocation) => call(revocationSchema, get(`/v1/revocations/${id(revocation)}`)),
+    revocations: () => call(revocationListSchema, get('/v1/revocations')),
+    liftRevocation: (revocation, reason) =>
+      call(revocationSchema, post(`/v1/revocations/${id(revocation)}/lift`, { reason })),
+    revocationReport: (filter) =>
+      call(revocationReportSchema, {
+        ...get(`/v1/reports/revocation?${new URLSearchParams(filter)}`),
+        deadlineMs: reportingDeadlineMs,
+      }),
     openTask: (request) => call(taskSchema, post('/v1/tasks', request)),
     heartbeat: (task) => call(taskSchema, post(`/v1/tasks/${id(task)}/heartbeat`, {}, { retries: 2 })),
     endTask: (task, outcome) =>

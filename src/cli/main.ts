@@ -42,6 +42,16 @@ const commands: readonly ListedCommand[] = [
     load: async () => (await import('./commands/revoke.ts')).revokeCommand,
   },
   {
+    name: 'revocations',
+    summary: 'show orders to revoke, and lift what they hold',
+    load: async () => (await import('./commands/revocations.ts')).revocationsCommand,
+  },
+  {
+    name: 'report',
+    summary: 'what the record comes to',
+    load: async () => (await import('./commands/report.ts')).reportCommand,
+  },
+  {
     name: 'reconcile',
     summary: 'compare the leases in Vault with the ledger',
     load: async () => (await import('./commands/reconcile.ts')).reconcileCommand,

@@ -33,7 +33,8 @@ export async function fromBroker(client: BrokerClient, wanted: string): Promise<
 }
 
 async function entriesNaming(client: BrokerClient, id: string) {
-  const field = (['grant', 'task', 'approval', 'request'] as const).find((name) => isId(prefixes[name], id)) ?? 'id'
+  const field =
+    (['grant', 'task', 'approval', 'revocation', 'request'] as const).find((name) => isId(prefixes[name], id)) ?? 'id'
   const found = []
   for (let after: number | null | undefined; after !== null; ) {
     const from = after === undefined ? {} : { after: String(after) }
@@ -45,7 +46,7 @@ async function entriesNaming(client: BrokerClient, id: string) {
   return found
 }
 
-const prefixes = { grant: 'gr', task: 'tsk', approval: 'ap', request: 'rq' } as const
+const prefixes = { grant: 'gr', task: 'tsk', approval: 'ap', revocation: 'rev', request: 'rq' } as const
 
 /**
  * The entry at an index, or those that name an id, of the log in a folder or below a URL, each with a receipt made from its tiles.

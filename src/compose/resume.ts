@@ -5,6 +5,7 @@ import type { Brake } from '../broker/brake.ts'
 import type { Approvals } from '../grants/approvals.ts'
 import type { Findings } from '../grants/findings.ts'
 import { createOpenEntries } from '../grants/open-entries.ts'
+import type { Orders } from '../grants/orders.ts'
 import type { Registry } from '../grants/registry.ts'
 import { replay } from '../grants/replay.ts'
 import type { Tasks } from '../grants/tasks.ts'
@@ -24,6 +25,7 @@ interface Parts {
   readonly registry: Registry
   readonly tasks: Tasks
   readonly approvals: Approvals
+  readonly orders: Orders
   readonly state: State
   readonly policies: PolicyStore
   readonly brake: Brake

@@ -23,6 +23,8 @@ export const grantIdField = z.string().regex(/^gr_[0-9a-hjkmnp-tv-z]{26}$/, 'a g
 export const taskIdField = z.string().regex(/^tsk_[0-9a-hjkmnp-tv-z]{26}$/, 'a task id')
 export const approvalIdField = z.string().regex(/^ap_[0-9a-hjkmnp-tv-z]{26}$/, 'an approval id')
 
+export const revocationIdField = z.string().regex(/^rev_[0-9a-hjkmnp-tv-z]{26}$/, 'a revocation id')
+
 /** RFC 3339 in UTC with milliseconds. */
 export const timeField = z.iso.datetime({ precision: 3 })
 

@@ -1,5 +1,19 @@
 import { z } from 'zod'
-import { durationField, grantIdField, nameField, taskIdField, textField, timeField } from './fields.ts'
+import {
+  durationField,
+  grantIdField,
+  nameField,
+  revocationIdField,
+  taskIdField,
+  textField,
+  timeField,
+} from './fields.ts'
+
+const worksUntilField = z
+  .union([timeField, z.literal('rotated')])
+  .describe(
+    'Nothing could end the secret with its grant: it works until then, or until the stored value is changed (`rotated`)',
+  )
 
 /** A grant as its holder, its owner, operators and auditors see it. Never holds the secret or the lease. */
 export const grantSchema = z
@@ -19,6 +33,8 @@ export const grantSchema = z
     ended_at: timeField.nullable(),
     renewable: z.boolean(),
     revocable: z.boolean(),
+    works_until: worksUntilField.nullable(),
+    revocation: revocationIdField.nullable().describe('The order to revoke that it falls under'),
     ids: z.array(z.object({ type: z.string(), value: z.string() })).describe('Public identifiers of what was minted'),
     ledger: z.object({ intent: z.int(), issued: z.int().nullable(), ended: z.int().nullable() }),
   })
@@ -36,7 +52,10 @@ export const grantFilterSchema = z.strictObject({
   owner: nameField.optional(),
   credential: nameField.optional(),
   task: taskIdField.optional(),
-  status: z.enum(['live', 'ended', 'all']).default('live'),
+  status: z
+    .enum(['live', 'ended', 'all', 'expires_only'])
+    .default('live')
+    .describe('`expires_only`: ended, and the secret works until it expires'),
   after: z.string().max(64).optional(),
   limit: z.coerce.number().int().min(1).max(500).default(100),
 })
@@ -54,35 +73,13 @@ export const endedGrantSchema = z
   .object({
     grant: grantIdField,
     credential: nameField,
-    outcome: z.enum(['revoked', 'expired', 'expires_only', 'failed', 'irrevocable', 'gone']),
-    latency_ms: z.int().nonnegative(),
+    outcome: z
+      .enum(['revoked', 'expired', 'expires_only', 'failed', 'irrevocable', 'gone', 'pending'])
+      .describe(
+        '`pending`: not ended yet, and tried again; `irrevocable`: the same, and so often that it is a finding',
+      ),
+    latency_ms: z.int().nonnegative().describe('From the decision to end it until it was; until now while it is not'),
+    works_until: worksUntilField.optional(),
   })
   .meta({ id: 'EndedGrant' })
 export type EndedGrant = z.infer<typeof endedGrantSchema>
-
-/** Body of the kill switch, `POST /v1/revocations`: exactly one thing to match. */
-export const revocationRequestSchema = z
-  .strictObject({
-    match: z
-      .strictObject({
-        workload: nameField.optional(),
-        purpose: nameField.optional(),
-        owner: nameField.optional(),
-        credential: nameField.optional(),
-        task: taskIdField.optional(),
-        issuer: nameField.optional(),
-        all: z.literal(true).optional(),
-      })
-      .refine(
-        (match) => Object.keys(match).length === 1,
-        'exactly one of workload, purpose, owner, credential, task, issuer, all',
-      ),
-    reason: textField(500),
-    dry_run: z.boolean().optional(),
-  })
-  .meta({ id: 'RevocationRequest' })
-export type RevocationRequest = z.infer<typeof revocationRequestSchema>
-export const revocationResultSchema = z
-  .object({ matched: z.int(), grants: z.array(endedGrantSchema), dry_run: z.boolean() })
-  .meta({ id: 'RevocationResult' })
-export type RevocationResult = z.infer<typeof revocationResultSchema>

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { approvalIdField, grantIdField, nameField, taskIdField, timeField } from './fields.ts'
+import { approvalIdField, grantIdField, nameField, revocationIdField, taskIdField, timeField } from './fields.ts'
 
 const digestField = z.string().regex(/^[0-9a-f]{64}$/, 'SHA-256 in lower-case hexadecimal')
 // Text as the ledger holds it, compared as a whole.
@@ -21,6 +21,7 @@ const entryTerms = {
   grant: grantIdField.optional(),
   task: taskIdField.optional(),
   approval: approvalIdField.optional(),
+  revocation: revocationIdField.optional().describe('The order to revoke that caused it'),
   policy: digestField.optional().describe('Digest of the policy set that was in force'),
   request: exactText.optional().describe('The `x-request-id` of the request that caused it'),
   token: digestField.optional().describe('Fingerprint of the token that was presented'),

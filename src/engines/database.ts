@@ -6,6 +6,8 @@ import { AmbiguousMint, VaultFault } from './faults.ts'
 import { paramsOf, vaultPath } from './target.ts'
 
 const credentials = z.object({ username: z.string().min(1).max(200), password: z.string().min(1) })
+/** Dropping a user waits for locks on what it owns. */
+const revokeDeadlineMs = 30_000
 const noParams = z.strictObject({})
 
 /**
@@ -16,6 +18,8 @@ const noParams = z.strictObject({})
  */
 export function createDatabaseEngine(deps: EngineDeps): Engine {
   const { session, leases, clock } = deps
+
+  const revoke = (handle: LeaseHandle): Promise<void> => leases.revoke(handle, revokeDeadlineMs)
 
   async function mint(order: MintOrder): Promise<Minted> {
     paramsOf(noParams, order.target)
@@ -50,7 +54,7 @@ export function createDatabaseEngine(deps: EngineDeps): Engine {
     try {
       await leases.renew(handle, ttlSeconds)
     } catch (thrown) {
-      await leases.revoke(handle).catch((failure: unknown) => {
+      await revoke(handle).catch((failure: unknown) => {
         throw failure instanceof VaultFault ? new AmbiguousMint(failure) : failure
       })
       throw thrown
@@ -73,7 +77,7 @@ export function createDatabaseEngine(deps: EngineDeps): Engine {
     acceptedParams: [],
     mint,
     renew: leases.renew,
-    revoke: leases.revoke,
+    revoke,
     leases: (target: MintTarget) => leases.list(target.mount, 'creds', target.role),
     lookUp: leases.lookUp,
     needs: ({ mount, role }, delivery) => [

@@ -47,7 +47,8 @@ export function createKvEngine(deps: EngineDeps): Engine {
     acceptedParams: [],
     mint,
     renew: leases.renew,
-    revoke: leases.revoke,
+    // Only the token behind a wrapped secret is ever ended.
+    revoke: (handle) => leases.revoke(handle, 10_000),
     leases: async () => undefined,
     lookUp: leases.lookUp,
     needs: ({ mount, role }: MintTarget) => [{ path: `${mount}/data/${role}`, capability: 'read' }],

@@ -5,12 +5,13 @@ import { Secret } from '../base/secret.ts'
 import type { LeaseHandle, LeaseState } from './engine.ts'
 import { VaultFault } from './faults.ts'
 import { vaultPath } from './target.ts'
-import type { VaultSession } from './vault-session.ts'
+import type { CallOptions, VaultSession } from './vault-session.ts'
 
 /** What every engine does with the handles of its secrets. Lease ids and accessors travel in bodies, never in a path. */
 export interface Leases {
   renew(handle: LeaseHandle, ttlSeconds: number): Promise<{ readonly expiresAtMs: number }>
-  revoke(handle: LeaseHandle): Promise<void>
+  /** `deadlineMs` is that of the engine: Vault answers when the target has really done it. Never queued behind mints. */
+  revoke(handle: LeaseHandle, deadlineMs: number): Promise<void>
   /** Leases under `mount/kind/role`, such as `database/creds/orders-ro`. */
   list(mount: string, kind: string, role: string): Promise<Iterable<Secret<LeaseHandle>>>
   lookUp(handle: LeaseHandle): Promise<LeaseState>
@@ -35,8 +36,8 @@ const revokedCertificate = z.object({ revocation_time: z.number().positive() })
 const ended: LeaseState = { live: false, endedAtMs: undefined }
 
 export function createLeases(session: VaultSession, clock: Clock): Leases {
-  async function revokeCertificate(mount: string, serial: string): Promise<void> {
-    const { data } = await session.write(vaultPath(mount, 'revoke'), { serial_number: serial })
+  async function revokeCertificate(mount: string, serial: string, options: CallOptions): Promise<void> {
+    const { data } = await session.write(vaultPath(mount, 'revoke'), { serial_number: serial }, options)
     // An expired certificate is answered with a warning and no time: it has ended already.
     if (data == null) return
     if (!revokedCertificate.safeParse(data).success) {
@@ -85,12 +86,15 @@ export function createLeases(session: VaultSession, clock: Clock): Leases {
       return { expiresAtMs: startedMs + Math.min(answer.lease_duration, ttlSeconds) * 1000 }
     },
 
-    async revoke(handle) {
+    async revoke(handle, deadlineMs) {
+      const options = { deadlineMs, urgent: true }
       try {
         // `sync` makes Vault run the revocation before it answers and report its failure, so no second look is needed.
-        if (handle.type === 'lease') await session.write('sys/leases/revoke', { lease_id: handle.id, sync: true })
-        else if (handle.type === 'accessor') await session.write('auth/token/revoke-accessor', { accessor: handle.id })
-        else await revokeCertificate(handle.mount, handle.serial)
+        if (handle.type === 'lease')
+          await session.write('sys/leases/revoke', { lease_id: handle.id, sync: true }, options)
+        else if (handle.type === 'accessor')
+          await session.write('auth/token/revoke-accessor', { accessor: handle.id }, options)
+        else await revokeCertificate(handle.mount, handle.serial, options)
       } catch (thrown) {
         if (thrown instanceof VaultFault && handle.type !== 'certificate' && goneAlready.has(thrown.errorClass)) return
         throw thrown

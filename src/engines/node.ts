@@ -18,6 +18,8 @@ export interface NodeCall {
   readonly signal?: AbortSignal | undefined
   /** Longest answer that is read, where it is not the usual one. */
   readonly maxBytes?: number | undefined
+  /** It ends a secret: it has places of its own, and does not wait behind others. */
+  readonly urgent?: boolean | undefined
 }
 
 export interface VaultHealth {
@@ -59,6 +61,7 @@ export function createVaultNode(options: {
         deadlineMs: call.deadlineMs ?? deadlineMs,
         signal: call.signal,
         maxBytes: call.maxBytes,
+        urgent: call.urgent,
       }
       try {
         const body: unknown = await send(client, call.verb, call.path, call.data, request)

@@ -10,6 +10,8 @@ import { AmbiguousMint, VaultFault } from './faults.ts'
 import { refuseLongLife } from './life.ts'
 import { paramsOf, textListParam, vaultPath } from './target.ts'
 
+/** Vault may build the whole CRL anew before it answers. */
+const revokeDeadlineMs = 20_000
 const params = z.strictObject({
   common_name: z.string().max(253).optional(),
   alt_names: textListParam.optional(),
@@ -41,6 +43,8 @@ type Issued = z.infer<typeof issued>
  */
 export function createPkiEngine(deps: EngineDeps): Engine {
   const { session, leases, clock } = deps
+
+  const revoke = (handle: LeaseHandle): Promise<void> => leases.revoke(handle, revokeDeadlineMs)
 
   async function mint(order: MintOrder): Promise<Minted> {
     const { mount, role } = order.target
@@ -90,7 +94,7 @@ export function createPkiEngine(deps: EngineDeps): Engine {
     try {
       check()
     } catch (refusal) {
-      if (handle !== undefined) await leases.revoke(handle)
+      if (handle !== undefined) await revoke(handle)
       throw refusal
     }
   }
@@ -104,7 +108,7 @@ export function createPkiEngine(deps: EngineDeps): Engine {
     acceptedParams: ['csr'],
     mint,
     renew: leases.renew,
-    revoke: leases.revoke,
+    revoke,
     leases: async (target: MintTarget) => {
       if (!paramsOf(params, target).generate_lease) return undefined
       const [made, signed] = await Promise.all([

@@ -74,7 +74,8 @@ export function createSshEngine(deps: EngineDeps): Engine {
     acceptedParams: ['public_key'],
     mint,
     renew: leases.renew,
-    revoke: leases.revoke,
+    // Only the token behind a wrapped secret is ever ended.
+    revoke: (handle) => leases.revoke(handle, 10_000),
     leases: async () => undefined,
     lookUp: leases.lookUp,
     needs: ({ mount, role }) => [{ path: `${mount}/sign/${role}`, capability: 'update' }],

@@ -11,6 +11,8 @@ interface TransportCall {
   readonly json?: unknown
   readonly deadlineMs?: number
   readonly signal?: AbortSignal
+  /** Goes over sockets of its own, so that it never waits behind what is not. */
+  readonly urgent?: boolean
   /** Longest answer that is read, where it is not the usual one. */
   readonly maxBytes?: number
 }
@@ -45,6 +47,9 @@ export interface TransportOptions {
   readonly connections?: number
   /** Calls under way and waiting for a socket; one more is refused as `busy`, so that no queue grows without bound. */
   readonly maxInFlight?: number
+  /** The same two numbers for urgent calls. */
+  readonly urgentConnections?: number
+  readonly maxUrgentInFlight?: number
   readonly maxBytes?: number
 }
 
@@ -68,30 +73,36 @@ function systemCode(thrown: unknown): string {
   return /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : ''
 }
 
-/** A transport on an undici pool: keep-alive, one deadline for queueing, sending and reading, bounded body and queue. */
+/** A transport on an undici pool, and a second one for what is urgent: keep-alive, one deadline for queueing, sending and reading, bounded body and queue. */
 export function createTransport(options: TransportOptions): Transport {
-  const { clock, maxInFlight = 256, maxBytes = 1024 * 1024 } = options
+  const { clock, maxBytes = 1024 * 1024 } = options
   const origin = new URL(options.address).origin
-  const pool = new Pool(origin, {
-    connections: options.connections ?? 64,
-    pipelining: 1,
-    keepAliveTimeout: 30_000,
-    connect: { timeout: 5_000, ...(options.caCertPem === undefined ? {} : { ca: options.caCertPem }) },
-    // The deadline of the call covers all of it; undici's own timers would only add cost.
-    headersTimeout: 0,
-    bodyTimeout: 0,
+  const lane = (connections: number, maxInFlight: number): Lane => ({
+    pool: new Pool(origin, {
+      connections,
+      pipelining: 1,
+      keepAliveTimeout: 30_000,
+      connect: { timeout: 5_000, ...(options.caCertPem === undefined ? {} : { ca: options.caCertPem }) },
+      // The deadline of the call covers all of it; undici's own timers would only add cost.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    }),
+    maxInFlight,
+    inFlight: 0,
   })
-  let inFlight = 0
+  const ordinary = lane(options.connections ?? 64, options.maxInFlight ?? 256)
+  const urgent = lane(options.urgentConnections ?? 32, options.maxUrgentInFlight ?? 256)
 
   function send(call: TransportCall): Promise<TransportAnswer> {
     return new Promise((resolve, reject) => {
       if (call.signal?.aborted) return reject(new TransportFailure('busy'))
-      if (inFlight >= maxInFlight) return reject(new TransportFailure('busy'))
+      const taken = call.urgent === true ? urgent : ordinary
+      if (taken.inFlight >= taken.maxInFlight) return reject(new TransportFailure('busy'))
       const path = call.uri.slice(origin.length)
       if (!isWritable(path, call.headers)) return reject(new TransportFailure('unreachable', unwritable))
-      inFlight += 1
+      taken.inFlight += 1
       const exchange = createExchange(path, call.maxBytes ?? maxBytes, (answer) => {
-        inFlight -= 1
+        taken.inFlight -= 1
         deadline.cancel()
         call.signal?.removeEventListener('abort', abort)
         if (answer instanceof TransportFailure) reject(answer)
@@ -103,11 +114,23 @@ export function createTransport(options: TransportOptions): Transport {
       const body = typeof call.json === 'object' && call.json !== null ? JSON.stringify(call.json) : null
       if (body !== null) call.headers['content-type'] = 'application/json'
       const method = call.method as Dispatcher.HttpMethod
-      pool.dispatch({ path, method, headers: call.headers, body }, exchange.handler)
+      taken.pool.dispatch({ path, method, headers: call.headers, body }, exchange.handler)
     })
   }
 
-  return { send, close: () => pool.destroy() }
+  return {
+    send,
+    async close() {
+      await Promise.all([ordinary, urgent].map(({ pool }) => pool.destroy()))
+    },
+  }
+}
+
+/** Sockets that calls of one kind share. */
+interface Lane {
+  readonly pool: Pool
+  readonly maxInFlight: number
+  inFlight: number
 }
 
 const unwritable = Object.assign(new Error('a header or the path cannot be written down'), { code: 'ERR_INVALID_CHAR' })

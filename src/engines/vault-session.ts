@@ -22,6 +22,8 @@ export interface CallOptions {
   readonly tokenPolicy?: string
   readonly deadlineMs?: number
   readonly signal?: AbortSignal
+  /** The call ends a secret: it does not wait behind those that make some. */
+  readonly urgent?: boolean
   /** Longest answer that is read, where it is not the usual one. */
   readonly maxBytes?: number
   /** The call makes a secret: it is sent once at most, and an unknown outcome is thrown as `AmbiguousMint`. */

@@ -3,18 +3,19 @@ import { BrokerFault } from '../base/errors.ts'
 import type { GrantId } from '../base/ids.ts'
 import type { Log } from '../base/log.ts'
 import type { Trace } from '../base/trace.ts'
+import { timeText } from '../contract/fields.ts'
 import type { EndedGrant } from '../contract/grant.ts'
 import type { Engine, LeaseHandle } from '../engines/engine.ts'
 import type { EndReason } from '../ledger/entry.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import type { Grant, GrantEntry, GrantOutcome } from './grant.ts'
-import type { Provenance } from './provenance.ts'
+import { type Grant, type GrantEntry, type GrantOutcome, worksUntil } from './grant.ts'
+import { byBroker, type Provenance } from './provenance.ts'
 import { mintLostAfterMs, type Registry } from './registry.ts'
 
 /** Tries at once before the grant is left to the sweep. */
 const triesAtOnce = 3
 /** After so many failed attempts the grant is a critical finding; slow retries go on all the same. */
-const irrevocableAfter = 8
+export const irrevocableAfter = 8
 const longestRetryMs = 300_000
 /** How long a request waits for a mint that is under way before it may end what comes of it. */
 const mintWaitMs = 60_000
@@ -25,6 +26,10 @@ export interface EndOrder {
   /** What was found out about it, for the entry of the end. */
   readonly detail?: string | undefined
   readonly by: Provenance
+  /** The order to revoke under which it falls, for the record. */
+  readonly revocation?: string | undefined
+  /** When that was ordered: what waits for its turn has been waiting since then. */
+  readonly sinceMs?: number | undefined
 }
 
 /**
@@ -34,6 +39,8 @@ export interface EndOrder {
 export interface Ender {
   /** @throws BrokerFault `vault_unavailable` or `engine_refused`; the grant then stays `ending` and is tried again. */
   end(grant: Grant, order: EndOrder): Promise<EndedGrant>
+  /** The same for those who end many: what could not be ended yet is answered as `pending`, or as `irrevocable` once that is a finding. */
+  endOrPostpone(grant: Grant, order: EndOrder): Promise<EndedGrant>
 }
 
 interface Deps {
@@ -44,6 +51,8 @@ interface Deps {
   readonly clock: Clock
   readonly log: Log
   readonly trace: Trace
+  /** Whether Vault as a whole is known to be away: one attempt is then enough, and nobody calls a grant irrevocable for it. */
+  readonly vaultAway?: () => boolean
 }
 
 export function createEnder(deps: Deps): Ender {
@@ -69,26 +78,34 @@ export function createEnder(deps: Deps): Ender {
     const startedMs = clock.now()
     let grant = await settled(id, order)
     if (grant === undefined) throw new BrokerFault('not_found')
-    if (grant.status === 'ended') return view(grant, 0)
+    if (grant.status === 'ended') return endedView(grant, clock.now())
     if (grant.status !== 'active' && grant.ledger.issued === undefined) throw new BrokerFault('vault_unavailable')
     // What has ended by itself needs no announcement: the entry of its end says all there is.
-    if (grant.status === 'active' && order.cause !== 'expired' && order.cause !== 'found_gone') {
+    const byItself = order.cause === 'expired' || order.cause === 'found_gone'
+    const unannounced = grant.status === 'active' && !byItself
+    // What is ending for another reason falls under the order as well.
+    const unordered = grant.status === 'ending' && grant.revocation === undefined && order.revocation !== undefined
+    if (unannounced || unordered) {
       grant = (await registry.record(grant, endingEntry(grant, order))).grant
     }
     const cause = grant.cause ?? order.cause
     const attempts = await revoke(deps, grant, cause)
-    const latencyMs = Math.max(0, clock.now() - startedMs)
+    if (grant.irrevocable) await closeFinding(deps, grant)
+    const sinceMs = Math.min(startedMs, grant.endingAtMs ?? startedMs, order.sinceMs ?? startedMs)
+    const latencyMs = Math.max(0, clock.now() - sinceMs)
     const { grant: ended } = await registry.record(grant, {
       ...about(grant),
       ...order.by,
       kind: 'grant.ended',
+      engine: grant.target.engine,
+      revocation: grant.revocation,
       cause,
       outcome: outcomeOf(grant, cause),
       latency_ms: latencyMs,
       attempts,
       detail: cause === order.cause ? order.detail : undefined,
     })
-    return view(ended, latencyMs)
+    return endedView(ended, clock.now())
   }
 
   /** Nobody may be left to ask again, so whatever went wrong the sweep goes on with it. */
@@ -110,18 +127,23 @@ export function createEnder(deps: Deps): Ender {
     }
   }
 
+  function end(grant: Grant, order: EndOrder): Promise<EndedGrant> {
+    const before = underWay.get(grant.id)
+    if (before !== undefined) return before
+    const running = deps
+      .trace('grants.end', { 'writ.grant': grant.id, 'writ.cause': order.cause }, () => runOrPostpone(grant.id, order))
+      .finally(() => underWay.delete(grant.id))
+    underWay.set(grant.id, running)
+    return running
+  }
+
   return {
-    end(grant, order) {
-      const before = underWay.get(grant.id)
-      if (before !== undefined) return before
-      const running = deps
-        .trace('grants.end', { 'writ.grant': grant.id, 'writ.cause': order.cause }, () =>
-          runOrPostpone(grant.id, order),
-        )
-        .finally(() => underWay.delete(grant.id))
-      underWay.set(grant.id, running)
-      return running
-    },
+    end,
+    endOrPostpone: (grant, order) =>
+      end(grant, order).catch(async () => {
+        const present = (await registry.get(grant.id).catch(() => undefined)) ?? grant
+        return endedView({ ...present, endingAtMs: present.endingAtMs ?? order.sinceMs }, clock.now())
+      }),
   }
 }
 
@@ -140,7 +162,8 @@ async function revoke(deps: Deps, grant: Grant, cause: EndReason): Promise<numbe
       return attempt
     } catch (error) {
       const again = error instanceof BrokerFault && error.code === 'vault_unavailable'
-      if (!again || attempt - grant.attempts >= triesAtOnce) {
+      const tries = deps.vaultAway?.() === true ? 1 : triesAtOnce
+      if (!again || attempt - grant.attempts >= tries) {
         await postpone(deps, grant, cause, attempt)
         throw error
       }
@@ -151,20 +174,38 @@ async function revoke(deps: Deps, grant: Grant, cause: EndReason): Promise<numbe
 
 async function postpone(deps: Deps, grant: Grant, cause: EndReason, attempts: number): Promise<void> {
   const retryAtMs = deps.clock.now() + backoffMs(1_000, attempts, longestRetryMs)
+  const irrevocable = grant.irrevocable || (attempts >= irrevocableAfter && deps.vaultAway?.() !== true)
+  if (irrevocable && !grant.irrevocable) await openFinding(deps, grant, attempts)
   await deps.registry.update(grant.id, (present) =>
-    present.status === 'ended' ? undefined : { ...present, status: 'ending', cause, attempts, retryAtMs },
+    present.status === 'ended' ? undefined : { ...present, status: 'ending', cause, attempts, retryAtMs, irrevocable },
   )
   deps.log.error({ grant: grant.id, attempts, engine: grant.target.engine }, 'revoke_failed')
-  if (grant.attempts < irrevocableAfter && attempts >= irrevocableAfter) {
-    await deps.ledger.append({
-      ...about(grant),
-      kind: 'finding.opened',
-      actor: { type: 'broker', reason: 'revocation' },
-      finding: `irrevocable-${grant.id}`,
-      severity: 'critical',
-      detail: `Vault has refused or missed ${attempts} attempts to revoke; slow retries go on`,
-    })
-  }
+}
+
+/** The finding that says that a grant could not be revoked. */
+export const findingOf = (grant: string): string => `irrevocable-${grant}`
+
+async function openFinding(deps: Deps, grant: Grant, attempts: number): Promise<void> {
+  await deps.ledger.append({
+    ...about(grant),
+    ...byBroker('revocation'),
+    kind: 'finding.opened',
+    revocation: grant.revocation,
+    finding: findingOf(grant.id),
+    severity: 'critical',
+    detail: `Vault has refused or missed ${attempts} attempts to revoke; slow retries go on`,
+  })
+  deps.log.error({ grant: grant.id, attempts, engine: grant.target.engine }, 'irrevocable')
+}
+
+async function closeFinding(deps: Deps, grant: Grant): Promise<void> {
+  await deps.ledger.append({
+    ...about(grant),
+    ...byBroker('revocation'),
+    kind: 'finding.closed',
+    revocation: grant.revocation,
+    finding: findingOf(grant.id),
+  })
 }
 
 /** Exponential with jitter in the upper half; whole milliseconds. */
@@ -180,7 +221,14 @@ function outcomeOf(grant: Grant, cause: EndReason): GrantOutcome {
 }
 
 function endingEntry(grant: Grant, order: EndOrder): GrantEntry {
-  return { ...about(grant), ...order.by, kind: 'grant.ending', cause: order.cause, reason: order.reason }
+  return {
+    ...about(grant),
+    ...order.by,
+    kind: 'grant.ending',
+    cause: order.cause,
+    reason: order.reason,
+    revocation: order.revocation,
+  }
 }
 
 /** The fields that say which grant an entry is about. */
@@ -197,9 +245,15 @@ export function about(grant: Grant) {
   }
 }
 
-const view = (grant: Grant, latencyMs: number): EndedGrant => ({
-  grant: grant.id,
-  credential: grant.credential,
-  outcome: grant.outcome ?? 'failed',
-  latency_ms: latencyMs,
-})
+/** What ending a grant came to so far. */
+export function endedView(grant: Grant, nowMs: number): EndedGrant {
+  const ended = grant.status === 'ended'
+  const works = worksUntil(grant)
+  return {
+    grant: grant.id,
+    credential: grant.credential,
+    outcome: ended ? (grant.outcome ?? 'failed') : grant.irrevocable ? 'irrevocable' : 'pending',
+    latency_ms: ended ? (grant.latencyMs ?? 0) : Math.max(0, nowMs - (grant.endingAtMs ?? nowMs)),
+    ...(works === undefined ? {} : { works_until: works === 'rotated' ? works : timeText(works) }),
+  }
+}

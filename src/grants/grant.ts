@@ -40,9 +40,17 @@ export interface Grant {
   /** Why it must end, from the moment somebody or something decided so. */
   readonly cause: EndReason | undefined
   readonly outcome: GrantOutcome | undefined
+  /** The order to revoke that it falls under. */
+  readonly revocation: string | undefined
+  /** When it was recorded that it must end: latency counts from here, however many attempts it takes. */
+  readonly endingAtMs: number | undefined
+  /** How long ending it took, once it has ended. */
+  readonly latencyMs: number | undefined
   /** Failed attempts to revoke so far, and when to try again. */
   readonly attempts: number
   readonly retryAtMs: number | undefined
+  /** A critical finding says that Vault would not revoke it; slow retries go on. */
+  readonly irrevocable: boolean
   /** The answer to its mint can no longer come, so nobody waits for it: what it left in Vault is for reconciling. */
   readonly mintLost: boolean
   readonly ledger: { readonly intent: number; readonly issued: number | undefined; readonly ended: number | undefined }
@@ -80,8 +88,12 @@ const unborn = {
   ids: [],
   cause: undefined,
   outcome: undefined,
+  revocation: undefined,
+  endingAtMs: undefined,
+  latencyMs: undefined,
   attempts: 0,
   retryAtMs: undefined,
+  irrevocable: false,
   mintLost: false,
   ledger: { intent: -1, issued: undefined, ended: undefined },
 } as const
@@ -190,9 +202,15 @@ export function advance(grant: Grant, entry: GrantEntry, nowMs: number, index: n
     case 'grant.shortened':
       return { ...grant, expiresAtMs: Date.parse(entry.expires), policy: entry.policy ?? grant.policy }
     case 'grant.ending':
-      return { ...grant, status: 'ending', cause: grant.cause ?? entry.cause }
+      return {
+        ...grant,
+        status: 'ending',
+        cause: grant.cause ?? entry.cause,
+        revocation: grant.revocation ?? entry.revocation,
+        endingAtMs: grant.endingAtMs ?? nowMs,
+      }
     case 'grant.ended':
-      return ended(grant, entry.outcome, entry.cause, nowMs, index)
+      return { ...ended(grant, entry.outcome, entry.cause, nowMs, index), latencyMs: entry.latency_ms }
   }
 }
 
@@ -205,9 +223,20 @@ function ended(grant: Grant, outcome: GrantOutcome, cause: EndReason, nowMs: num
     cause,
     endedAtMs: nowMs,
     retryAtMs: undefined,
+    irrevocable: false,
     lease: grant.lease && { hash: grant.lease.hash, sealed: '' },
     ledger: { ...grant.ledger, ended: index },
   }
+}
+
+/**
+ * Until when the secret of an ended grant works all the same, because nothing could end it with the grant: the time it expires, or
+ * `rotated` for a stored value. `undefined` for a grant that is live, and for one whose secret ended with it.
+ */
+export function worksUntil(grant: Grant): number | 'rotated' | undefined {
+  if (grant.status !== 'ended' || grant.outcome !== 'expires_only') return undefined
+  if (grant.static) return 'rotated'
+  return grant.expiresAtMs
 }
 
 /**

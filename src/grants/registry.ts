@@ -6,7 +6,7 @@ import { ok, type Result, refuse } from '../base/result.ts'
 import type { Ledger, Position } from '../ledger/ledger.ts'
 import type { Access, Counters } from '../policy/decision.ts'
 import type { Indexing, State } from '../state/state.ts'
-import { advance, type Grant, type GrantEntry, mayFollow } from './grant.ts'
+import { advance, type Grant, type GrantEntry, mayFollow, worksUntil } from './grant.ts'
 
 /** What has ended answers queries for this long; after that only the ledger speaks of it. */
 export const keepEndedMs = 3600_000
@@ -24,8 +24,11 @@ const rateKey = (workload: string, purpose: string): string => `rate=${workload}
 
 /** Grants on top of State: where they are found, and the one way they change. */
 export interface Registry {
-  /** Takes the place of a grant under its limits. Refuses `limit_reached`. */
-  open(grant: Grant, limits: Access['limits']): Promise<Result<void>>
+  /**
+   * Takes the place of a grant under its limits, unless `admit` refuses. Nothing comes between that question and the place: an order
+   * that is given before is heeded, and one that is given after finds the grant. Refuses `limit_reached`.
+   */
+  open(grant: Grant, limits: Access['limits'], admit?: () => Result<void>): Promise<Result<void>>
   get(id: string): Promise<Grant | undefined>
   /** Applies `change` to the present grant, again if somebody else was first; `undefined` from `change` leaves it. */
   update(id: GrantId, change: (grant: Grant) => Grant | undefined): Promise<Grant | undefined>
@@ -51,7 +54,7 @@ export interface Registry {
 }
 
 /** Labels a grant is found by; `live` ones go when it ends. */
-function labelsOf(grant: Grant): readonly string[] {
+function labelsOf(grant: Grant, nowMs: number): readonly string[] {
   const labels = [
     `workload=${grant.workload}`,
     `purpose=${grant.workload}/${grant.purpose}`,
@@ -61,9 +64,14 @@ function labelsOf(grant: Grant): readonly string[] {
     `issuer=${grant.issuer}`,
   ]
   if (grant.task !== undefined) labels.push(`task=${grant.task}`)
+  const order = grant.revocation === undefined ? [] : [`revocation=${grant.revocation}`]
   const wrapped = grant.delivery === 'wrapped' ? [`wrapped=${targetLabel(grant.target)}`] : []
-  // Vault may still be at the lease behind an ended one.
-  if (grant.status === 'ended') return [...labels, 'ended', ...wrapped]
+  if (grant.status === 'ended') {
+    // Vault may still be at the lease behind an ended one.
+    labels.push('ended', ...wrapped, ...order)
+    if (stillWorks(grant, nowMs)) labels.push(grantCounts.expiresOnly)
+    return labels
+  }
   // What changes within a life comes last, so that the store need not look at the rest again.
   labels.push('live', `live=${grant.workload}/${grant.purpose}`)
   if (grant.lease !== undefined) labels.push(`lease=${grant.lease.hash}`)
@@ -71,14 +79,40 @@ function labelsOf(grant: Grant): readonly string[] {
   // Also when it is to end: Vault may hold its lease before anybody knows it.
   const unborn = (grant.status === 'minting' || grant.status === 'ending') && grant.ledger.issued === undefined
   if (unborn) labels.push(`minting=${targetLabel(grant.target)}`)
-  return [...labels, ...wrapped]
+  labels.push(...wrapped, ...order)
+  if (grant.status === 'ending' && grant.attempts > 0) labels.push(grantCounts.unrevoked)
+  if (grant.irrevocable) labels.push(grantCounts.irrevocable)
+  return labels
 }
+
+/** Labels of grants whose number operators watch. */
+export const grantCounts = {
+  /** Vault was asked to revoke it, and has not. */
+  unrevoked: 'unrevoked',
+  /** The same, so often that it is a finding. */
+  irrevocable: 'irrevocable',
+  /** Ended, and its secret works on until it expires. */
+  expiresOnly: 'expires_only',
+} as const
 
 /** Names a mount and role, as leases are listed by. */
 export const targetLabel = (target: { mount: string; role: string }): string => `${target.mount}/${target.role}`
 
-function indexingOf(grant: Grant): Indexing {
-  const labels = labelsOf(grant)
+/** Whether the secret of an ended grant has not expired yet. */
+function stillWorks(grant: Grant, nowMs: number): boolean {
+  const works = worksUntil(grant)
+  return typeof works === 'number' && works > nowMs
+}
+
+/** Until when an ended grant is remembered: for a while, and for as long as its secret works. */
+export function forgetAtMsOf(grant: Grant): number {
+  const endedAtMs = grant.endedAtMs ?? 0
+  const works = worksUntil(grant)
+  return Math.max(endedAtMs + keepEndedMs, typeof works === 'number' ? works : 0)
+}
+
+function indexingOf(grant: Grant, nowMs: number): Indexing {
+  const labels = labelsOf(grant, nowMs)
   switch (grant.status) {
     case 'pending':
     case 'minting':
@@ -87,8 +121,11 @@ function indexingOf(grant: Grant): Indexing {
       return grant.expiresAtMs === undefined ? { labels } : { labels, dueAtMs: grant.expiresAtMs }
     case 'ending':
       return grant.retryAtMs === undefined ? { labels } : { labels, dueAtMs: grant.retryAtMs }
-    case 'ended':
-      return { labels, forgetAtMs: (grant.endedAtMs ?? 0) + keepEndedMs }
+    case 'ended': {
+      const forgetAtMs = forgetAtMsOf(grant)
+      // Somebody must look then, for the label to go.
+      return stillWorks(grant, nowMs) ? { labels, forgetAtMs, dueAtMs: grant.expiresAtMs ?? 0 } : { labels, forgetAtMs }
+    }
   }
 }
 
@@ -109,7 +146,7 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
       if (stored === undefined) return undefined
       const next = change(stored.value as Grant)
       if (next === undefined) return stored.value as Grant
-      if (await state.swap('grant', id, stored.version, next, indexingOf(next))) return next
+      if (await state.swap('grant', id, stored.version, next, indexingOf(next, clock.now()))) return next
     }
   }
 
@@ -139,15 +176,17 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
   }
 
   return {
-    async open(grant, limits) {
+    async open(grant, limits, admit) {
       if (limits.perMinute !== undefined) {
         const key = rateKey(grant.workload, grant.purpose)
         const { retryAfterMs } = await state.hit(key, limits.perMinute, rateWindowMs)
         if (retryAfterMs > 0) return limited('limits.per_minute', limits.perMinute, Math.ceil(retryAfterMs / 1000))
       }
+      const admitted = admit?.()
+      if (admitted?.ok === false) return admitted
       const label = `live=${grant.workload}/${grant.purpose}`
       const most = limits.active === undefined ? [] : [{ label, max: limits.active }]
-      const { outcome } = await state.insert('grant', grant.id, grant, indexingOf(grant), most)
+      const { outcome } = await state.insert('grant', grant.id, grant, indexingOf(grant, clock.now()), most)
       if (outcome === 'limited') return limited('limits.active', limits.active ?? 0, 30)
       if (outcome === 'exists') throw new BrokerFault('internal', 'a grant id was drawn twice')
       return ok(undefined)
@@ -199,7 +238,7 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
     },
     async restore(grant) {
       seen(grant)
-      await state.insert('grant', grant.id, grant, indexingOf(grant))
+      await state.insert('grant', grant.id, grant, indexingOf(grant, clock.now()))
     },
   }
 }

@@ -3,8 +3,11 @@ import type { ApprovalId, TaskId } from '../base/ids.ts'
 import type { Entry } from '../ledger/entry.ts'
 import type { StoredEntry } from '../ledger/ledger.ts'
 import type { Approval, Approvals } from './approvals.ts'
+import { findingOf, irrevocableAfter } from './end.ts'
 import { advance, type Grant, grantOfIntent } from './grant.ts'
-import { keepEndedMs, type Registry } from './registry.ts'
+import { applyToOrders } from './order-replay.ts'
+import type { OrderRecord, Orders } from './orders.ts'
+import { forgetAtMsOf, keepEndedMs, type Registry } from './registry.ts'
 import { createSharing } from './share.ts'
 import type { Task, Tasks } from './tasks.ts'
 
@@ -19,6 +22,7 @@ export async function replay(deps: {
   registry: Registry
   tasks: Tasks
   approvals: Approvals
+  orders: Pick<Orders, 'restore'>
   clock: Clock
   /** Shown every entry, in order; others remember from the record, too. */
   recall?: (stored: StoredEntry) => Promise<void>
@@ -26,6 +30,7 @@ export async function replay(deps: {
   const grants = new Map<string, Grant>()
   const tasks = new Map<string, Task>()
   const approvals = new Map<string, Approval>()
+  const orders = new Map<string, OrderRecord>()
   const share = createSharing()
   const since = deps.clock.now() - keepEndedMs
   let entries = 0
@@ -34,6 +39,7 @@ export async function replay(deps: {
     applyToGrants(grants, stored, { share, since })
     applyToTasks(tasks, stored.entry)
     applyToApprovals(approvals, stored.entry)
+    applyToOrders(orders, stored.entry)
     await deps.recall?.(stored)
   }
   for (const grant of grants.values()) {
@@ -44,8 +50,14 @@ export async function replay(deps: {
   for (const task of tasks.values())
     if (task.status === 'open' || (task.endedAtMs ?? 0) >= since) await deps.tasks.restore(task)
   for (const approval of approvals.values()) if (approval.expiresAtMs >= since) await deps.approvals.restore(approval)
+  // Last, because an order counts the grants that fell under it.
+  for (const order of orders.values()) if (matters(order, since, deps.clock.now())) await deps.orders.restore(order)
   return { entries }
 }
+
+/** Open, holding, or completed just now. */
+const matters = ({ completedAtMs, holdUntilMs = 0, liftedAtMs }: OrderRecord, since: number, now: number): boolean =>
+  completedAtMs === undefined || completedAtMs >= since || (liftedAtMs === undefined && holdUntilMs > now)
 
 function applyToGrants(
   grants: Map<string, Grant>,
@@ -70,8 +82,17 @@ function applyToGrants(
       if (grant === undefined) return
       const next = advance(grant, entry, atMs, index)
       // However long the ledger is, only what it still has to answer for is held while it is read.
-      if (next.status === 'ended' && atMs < since) grants.delete(next.id)
+      if (next.status === 'ended' && forgetAtMsOf(next) < since + keepEndedMs) grants.delete(next.id)
       else grants.set(next.id, next)
+      return
+    }
+    case 'finding.opened':
+    case 'finding.closed': {
+      const grant = grants.get(entry.grant ?? '')
+      if (grant === undefined || entry.finding !== findingOf(grant.id)) return
+      const irrevocable = entry.kind === 'finding.opened'
+      // So many attempts at least; a start does not begin to count them anew.
+      grants.set(grant.id, { ...grant, irrevocable, attempts: irrevocable ? irrevocableAfter : 0 })
       return
     }
     default:

@@ -49,6 +49,7 @@ export const decisionCodes: readonly Code[] = [
   'review_overdue',
   'approval_denied',
   'exception_expired',
+  'issuance_held',
   'limit_reached',
 ]
 

@@ -22,6 +22,8 @@ import { metricsRoutes } from './routes/metrics.ts'
 import { openApiRoutes } from './routes/openapi.ts'
 import { policyRoutes } from './routes/policies.ts'
 import { reconcileRoutes } from './routes/reconcile.ts'
+import { reportRoutes } from './routes/reports.ts'
+import { revocationRoutes } from './routes/revocations.ts'
 import { signalRoutes } from './routes/signals.ts'
 import { taskRoutes } from './routes/tasks.ts'
 
@@ -66,6 +68,8 @@ export function createApp(deps: AppDeps): App {
   const routes: readonly Route[] = [
     ...credentialRoutes(broker),
     ...grantRoutes(broker),
+    ...revocationRoutes(broker),
+    ...reportRoutes(broker),
     ...taskRoutes(broker),
     ...approvalRoutes(broker),
     ...ledgerRoutes(broker),

@@ -132,7 +132,18 @@ function emitRecord(logger: Logger, { index, leafHash, entry }: StoredEntry, ori
 
 /** Ids, and names from the policies. */
 const named = new Set([
-  ...['workload', 'owner', 'purpose', 'environment', 'credential', 'grant', 'task', 'approval', 'request'],
+  ...[
+    'workload',
+    'owner',
+    'purpose',
+    'environment',
+    'credential',
+    'grant',
+    'task',
+    'approval',
+    'revocation',
+    'request',
+  ],
   ...['engine', 'exception', 'finding'],
 ])
 /** Said otherwise, or too long to say. */

@@ -4,6 +4,8 @@ export interface Limits {
   readonly maxTokenBytes: number
   /** Requests in work at once; one more is refused, never queued. Probes and metrics do not count. */
   readonly maxInFlight: number
+  /** The same for requests that end secrets, counted apart. */
+  readonly maxUrgentInFlight: number
   /** A body must have arrived this long after its headers. */
   readonly bodyMs: number
   /** The caller has an answer this long after its headers. */
@@ -22,6 +24,7 @@ export const defaultLimits: Limits = {
   maxBodyBytes: 64 * 1024,
   maxTokenBytes: 16 * 1024,
   maxInFlight: 512,
+  maxUrgentInFlight: 256,
   bodyMs: 10_000,
   requestMs: 60_000,
   bulkRequestMs: 600_000,

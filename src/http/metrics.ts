@@ -1,4 +1,4 @@
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { ReconcileTotals } from '../grants/reconcile.ts'
 import { createHistogram } from './histogram.ts'
 import { watchReconciling } from './reconcile-metrics.ts'
@@ -15,6 +15,13 @@ interface RequestObservation {
 /** Values that are read when `/metrics` is, not pushed when they change. */
 export interface MetricSources {
   liveGrants(): number | Promise<number>
+  /** Grants that Vault was asked to revoke and has not, and those of them that are a finding. */
+  unrevokedGrants(): number | Promise<number>
+  irrevocableGrants(): number | Promise<number>
+  /** Ended grants whose secret works until it expires. */
+  expiresOnlyGrants(): number | Promise<number>
+  /** Orders to revoke that are not carried out yet, and those that hold issuance. */
+  revocationOrders(): { readonly open: number; readonly holding: number }
   ledgerSize(): number
   /** Digest of the policy set in force, and whether a later set was refused. */
   policy(): {
@@ -45,6 +52,8 @@ export interface Metrics {
   request(observed: RequestObservation): void
   /** How an attempt to mint ended: `issued`, `failed`, `ambiguous`, `compensated`. */
   issuance(engine: string, outcome: string): void
+  /** A grant ended: by what engine, why, to what outcome, and how long after that was decided. */
+  revocation(engine: string, cause: string, outcome: string, seconds: number | undefined): void
   /** What a decision came to: `allow`, `needs_approval`, or the code of the refusal. */
   decision(code: string): void
   /** A signal and what became of it: `received` or `refused`. */
@@ -58,6 +67,8 @@ export interface Metrics {
 
 // From 50 microseconds, where a refusal is, to ten seconds, where everything has given up.
 const buckets = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10]
+// To an hour: a revocation that Vault missed is tried again, and its time counts from the decision.
+const revocationBuckets = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600]
 const maxLabelValues = 64
 
 /** A registry of its own, so that two brokers in one process (tests, `writ dev`) do not share series. */
@@ -83,6 +94,19 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
     labelNames: ['engine', 'outcome'],
     registers,
   })
+  const revocations = new Counter({
+    name: 'writ_revocations_total',
+    help: 'Ended grants by engine, cause and outcome',
+    labelNames: ['engine', 'cause', 'outcome'],
+    registers,
+  })
+  const revocationSeconds = new Histogram({
+    name: 'writ_revocation_seconds',
+    help: 'Time from the decision to end a grant until its secret had ended, every attempt included',
+    labelNames: ['engine', 'cause'],
+    buckets: revocationBuckets,
+    registers,
+  })
   const decisions = new Counter({
     name: 'writ_decisions_total',
     help: 'Decisions by effect or refusal code',
@@ -103,6 +127,7 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
   })
   const engine = boundedLabel()
   const outcome = boundedLabel()
+  const cause = boundedLabel()
   const stage = boundedLabel()
   const decided = boundedLabel()
   const signalled = boundedLabel()
@@ -122,6 +147,12 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
       requestSeconds.observe(route, seconds)
     },
     issuance: (kind, result) => issuances.inc({ engine: engine(kind), outcome: outcome(result) }),
+    revocation(kind, why, result, seconds) {
+      const labels = { engine: engine(kind), cause: cause(why) }
+      revocations.inc({ ...labels, outcome: outcome(result) })
+      // What nothing could end took no time, and would make the rest look quick.
+      if (result === 'revoked' && seconds !== undefined) revocationSeconds.observe(labels, seconds)
+    },
     decision: (code) => decisions.inc({ code: decided(code) }),
     signal: (name, result) => signals.inc({ signal: signalled(name), outcome: outcome(result) }),
     stage: (name, seconds) => stageSeconds.observe(stage(name), seconds),
@@ -157,6 +188,25 @@ function watchSources(registers: Registry[], sources: MetricSources): void {
     })
   }
   gauge('writ_grants_live', 'Grants that hold a live credential', () => sources.liveGrants())
+  gauge('writ_grants_unrevoked', 'Grants that must end and that Vault has not revoked yet', () =>
+    sources.unrevokedGrants(),
+  )
+  gauge('writ_grants_irrevocable', 'Those of them that Vault missed so often that it is a finding', () =>
+    sources.irrevocableGrants(),
+  )
+  gauge('writ_grants_expires_only_unexpired', 'Ended grants whose secret nothing can end before it expires', () =>
+    sources.expiresOnlyGrants(),
+  )
+  gauge(
+    'writ_revocation_orders_open',
+    'Orders to revoke that are not carried out yet',
+    () => sources.revocationOrders().open,
+  )
+  gauge(
+    'writ_revocation_orders_holding',
+    'Orders to revoke that keep issuance from going on',
+    () => sources.revocationOrders().holding,
+  )
   gauge('writ_ledger_entries', 'Durable ledger entries', () => sources.ledgerSize())
   watchReconciling(registers, sources.reconciling)
   gauge('writ_vault_up', 'Whether Vault answered last', () => Number(sources.vaultUp()))

@@ -50,6 +50,7 @@ const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', '
 export function createPipeline(deps: PipelineDeps): Pipeline {
   const { clock, limits, log, draining } = deps
   const gate = createGate(limits.maxInFlight, () => draining.aborted)
+  const urgent = createGate(limits.maxUrgentInFlight, () => draining.aborted)
   const streams = createStreams({ clock, max: limits.maxStreams, stallMs: limits.streamStallMs, draining })
   const commonHeaders = securityHeaders(deps.docsUrlBase)
   const inServerSpan = createServerSpan()
@@ -65,7 +66,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   const gated = (route: Route, incoming: Incoming): Promise<Result<Reply>> | Result<Reply> => {
     if (route.access === 'probe') return attempt(route, incoming)
-    const places = route.streams ? streams : gate
+    const places = route.streams ? streams : route.urgent ? urgent : gate
     const place = places.enter()
     if (!place.ok) return place
     // The place is given back when the work has ended, not when its caller stopped waiting; a stream holds it on.

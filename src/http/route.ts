@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import type { Clock } from '../base/clock.ts'
 import type { Code } from '../base/codes.ts'
-import { type ApprovalId, type GrantId, isId, type RequestId, type TaskId } from '../base/ids.ts'
+import { type ApprovalId, type GrantId, isId, type RequestId, type RevocationId, type TaskId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { Caller } from '../broker.ts'
 import { parseTilePath, type TileId } from '../ledger/log/tile.ts'
@@ -49,6 +49,8 @@ export interface Route {
   readonly codes: readonly Code[]
   /** Waits for Vault on many grants, so it has the longer deadline. */
   readonly bulk?: boolean
+  /** Ends secrets, so it has places of its own: requests for new ones never crowd it out. */
+  readonly urgent?: boolean
   /** Answers with a stream, which has a place among the streams and not among the requests in work. */
   readonly streams?: boolean
   answer(incoming: Incoming): Promise<Result<Reply>>
@@ -58,6 +60,7 @@ interface Ids {
   readonly grant: GrantId
   readonly task: TaskId
   readonly approval: ApprovalId
+  readonly revocation: RevocationId
   /** Place of a ledger entry. */
   readonly index: number
   readonly tile: TileId
@@ -154,7 +157,7 @@ export function probeRoute(spec: Omit<Route, 'access' | 'answer' | 'method'> & {
 export const pathParam = (path: string): string | undefined => /\{(\w+)\}/.exec(path)?.[1]
 
 const decimal = /^(?:0|[1-9]\d{0,14})$/
-const prefixes = { grant: 'gr', task: 'tsk', approval: 'ap' } as const
+const prefixes = { grant: 'gr', task: 'tsk', approval: 'ap', revocation: 'rev' } as const
 
 // A detour to the path (`/log/x/../checkpoint`) is not the path.
 const readNothing = (path: string, { target }: Incoming): Result<undefined> =>

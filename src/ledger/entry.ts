@@ -37,6 +37,8 @@ const common = {
   grant: name.optional(),
   task: name.optional(),
   approval: name.optional(),
+  /** The order to revoke that caused it, or that it is about. */
+  revocation: name.optional(),
   /** SHA-256 of the policy set that was in force. */
   policy: sha256.optional(),
   request: name.optional(),
@@ -143,6 +145,8 @@ const kinds = [
     outcome: z.enum(['revoked', 'expired', 'expires_only', 'failed', 'irrevocable', 'gone']),
     latency_ms: seconds.optional(),
     attempts: seconds.optional(),
+    /** Kind of mount, so that one entry says how long ending a secret of that kind took. */
+    engine: name.optional(),
     /** The lease of an orphan, which no intent of ours can be joined to. */
     lease_hash: sha256.optional(),
     detail: outsideText.optional(),
@@ -174,6 +178,37 @@ const kinds = [
     cause: z.enum(['holder', 'deadline', 'revoked', 'signal', 'policy', 'heartbeat']),
     outcome: outsideText.optional(),
     grants: seconds,
+  }),
+  /**
+   * Everything that matches must end, and nothing that matches is issued. `match` says which field names what is matched. It stands
+   * until it is completed, and its hold on issuance for `hold` seconds after that.
+   */
+  z.strictObject({
+    ...common,
+    kind: z.literal('revocation.ordered'),
+    match: z.enum(['workload', 'owner', 'purpose', 'issuer', 'credential', 'task', 'all']),
+    issuer: name.optional(),
+    /** Only what these teams own; absent where an operator ordered it. */
+    teams: z.array(name).max(50).optional(),
+    reason: outsideText,
+    hold: seconds,
+    /** Grants that matched when it was given. */
+    grants: seconds,
+  }),
+  /** Every grant of the order has ended. `expires`: until when issuance is held. */
+  z.strictObject({
+    ...common,
+    kind: z.literal('revocation.completed'),
+    grants: seconds,
+    latency_ms: seconds,
+    expires: time.optional(),
+  }),
+  /** An operator lets issuance go on before its time. `expires`: until when it would have been held, where the order was completed. */
+  z.strictObject({
+    ...common,
+    kind: z.literal('revocation.lifted'),
+    reason: outsideText.optional(),
+    expires: time.optional(),
   }),
   z.strictObject({
     ...common,

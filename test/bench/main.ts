@@ -15,6 +15,7 @@ import { measureProofs } from './prove.ts'
 import { measureQueries } from './query.ts'
 import { measureReconciling } from './reconcile.ts'
 import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
+import { measureRevocations } from './revoke.ts'
 import { type BenchVault, startVault } from './vault.ts'
 import { measureVerification } from './verify.ts'
 import { createIssuer, type EngineName, engines } from './world.ts'
@@ -30,12 +31,14 @@ const parts = [
   'reload',
   'grants',
   'start',
+  'revoke',
   'reconcile',
   'issuance',
 ] as const
 type Part = (typeof parts)[number]
 
 const usage = `usage: npm run bench -- [--quick] [--only PART]… [--engine NAME]… [--at NUMBER]… [--profile DIR]
+       npm run bench -- PART…       the same as --only PART
 
 Prints each promise with its target and what was measured, and writes docs/bench.md.
 
@@ -57,6 +60,7 @@ const full = {
   ledgerMs: 2_000,
   verifyRuns: 5,
   provenEntries: 1_000_000,
+  revoke: { calls: 400, stormGrants: 1_000, stormRounds: 4, tasks: 100 },
   leases: 50_000,
 }
 const quick = {
@@ -70,11 +74,13 @@ const quick = {
   ledgerMs: 1_000,
   verifyRuns: 3,
   provenEntries: 100_000,
+  revoke: { calls: 100, stormGrants: 300, stormRounds: 2, tasks: 20 },
   leases: 5_000,
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
     options: {
       quick: { type: 'boolean', default: false },
       only: { type: 'string', multiple: true, default: [] },
@@ -84,6 +90,7 @@ async function main(): Promise<void> {
       help: { type: 'boolean', default: false },
     },
   })
+  values.only.push(...positionals)
   const unknown = [...values.only.filter(notIn(parts)), ...values.engine.filter(notIn(engines))]
   if (values.help || unknown.length > 0) {
     if (unknown.length > 0) console.error(`unknown: ${unknown.join(', ')}`)
@@ -174,6 +181,12 @@ async function measure(
   if (wanted('start')) {
     say(`serve: start over ${plan.provenEntries.toLocaleString('en-US')} entries`)
     done({ start: await measureStarts(around, plan.provenEntries) })
+  }
+  if (wanted('revoke') && !around.vault.real) {
+    say('SKIPPED: revoking. It is compared with a real server, and neither bao nor vault is on PATH')
+  } else if (wanted('revoke')) {
+    say('revoking: straight and writ in turns')
+    done({ revoke: await measureRevocations(around.vault, around.issuer, plan.revoke, around.profileDir) })
   }
   if (wanted('reconcile') && around.vault.real) {
     say(`serve: reconciling ${plan.leases.toLocaleString('en-US')} leases`)

@@ -7,6 +7,7 @@ import type { ProveFigures } from './prove.ts'
 import type { QueryFigures } from './query.ts'
 import type { ReconcileFigures } from './reconcile.ts'
 import type { ReloadFigures } from './reload.ts'
+import type { RevokeFigures } from './revoke.ts'
 import type { VerifyFigures } from './verify.ts'
 import type { EngineName } from './world.ts'
 
@@ -35,6 +36,7 @@ export interface Measured {
   readonly verify?: VerifyFigures
   readonly query?: QueryFigures
   readonly exports?: { readonly entries: number; readonly figures: readonly ExportFigures[] }
+  readonly revoke?: RevokeFigures
   readonly grants?: { readonly readyMs: number; readonly rssMb: number }
   readonly reconcile?: ReconcileFigures
 }
@@ -69,6 +71,7 @@ export function rowsOf({
   prove,
   verify,
   query,
+  revoke,
   grants,
   reconcile,
 }: Measured): readonly Row[] {
@@ -123,6 +126,22 @@ export function rowsOf({
     rows.push(atMost(`query by database user ${over}`, 20, query.byUser.p99Ms, ' ms', 1))
     rows.push(atMost(`query by workload, a page of 100, ${over}`, 20, query.byWorkload.p99Ms, ' ms', 1))
     rows.push(atMost('indexing an entry as it is appended', 5, query.perEntryUs, ' µs', 1))
+  }
+  if (revoke !== undefined) {
+    const { cells, storm, task } = revoke
+    for (const { engine, overheadMs, bare } of cells) {
+      const than = bare === undefined ? 'all of it, as nothing ends such a secret' : 'more than the bare call'
+      rows.push(atMost(`revoking one grant, ${engine}: ${than}, p50`, 3, overheadMs, ' ms'))
+    }
+    rows.push(
+      atMost(
+        `revoking ${grouped(storm.grants)} database grants ÷ \`lease revoke -prefix -sync\``,
+        1.15,
+        storm.ratio,
+        '',
+      ),
+    )
+    rows.push(atMost(`ending a task with ${task.grants} database grants, p99`, 1000, task.p99Ms, ' ms', 0))
   }
   return rows
 }
@@ -179,6 +198,7 @@ export function otherLines({
   verify,
   query,
   exports,
+  revoke,
   grants,
   reconcile,
 }: Measured): readonly string[] {
@@ -252,6 +272,19 @@ export function otherLines({
     lines.push(
       `reload of 10,000 workloads: ${reload.seconds.toFixed(1)} s; requests meanwhile ${reload.p50Ms.toFixed(2)} ms p50, ` +
         `${reload.longestMs.toFixed(0)} ms at most (${reload.longestBeforeMs.toFixed(0)} ms in the second before)`,
+    )
+  }
+  for (const { engine, writ, bare } of revoke?.cells ?? []) {
+    const beside = bare === undefined ? '' : `; the bare call ${bare.p50Ms.toFixed(2)} and ${bare.p99Ms.toFixed(2)} ms`
+    lines.push(
+      `revoking one grant, ${engine}: p50 ${writ.p50Ms.toFixed(2)} ms, p99 ${writ.p99Ms.toFixed(2)} ms${beside}`,
+    )
+  }
+  if (revoke !== undefined) {
+    const { storm, task } = revoke
+    lines.push(
+      `revoking ${grouped(storm.grants)} database grants: ${storm.writSeconds.toFixed(2)} s; by prefix, straight: ` +
+        `${storm.bareSeconds.toFixed(2)} s; ending a task with ${task.grants} of them: p50 ${task.p50Ms.toFixed(0)} ms`,
     )
   }
   if (grants !== undefined) {

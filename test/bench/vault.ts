@@ -17,6 +17,8 @@ export interface BenchVault {
   readonly real: boolean
   readonly address: string
   readonly brokerToken: string
+  /** May do anything, for what only an operator may. */
+  readonly rootToken: string
   /** May mint what the workloads may, for the bare path. */
   readonly bareToken: string
   stop(): Promise<void>
@@ -31,6 +33,7 @@ export async function startVault(issuer: BenchIssuer): Promise<BenchVault> {
       real: false,
       address: server.address,
       brokerToken: server.rootToken,
+      rootToken: server.rootToken,
       bareToken: '',
       stop: server.stop,
     }
@@ -52,7 +55,15 @@ export async function startVault(issuer: BenchIssuer): Promise<BenchVault> {
     // Nothing ends while it is measured: ending costs the server, and would fall on whichever variant runs then.
     for (const role of ['orders-ro', 'orders-others']) await api('POST', `database/roles/${role}`, databaseRole)
     const bareToken = await setUpLogins(api, issuer)
-    return { name: versionOf(), real: true, address: server.address, brokerToken, bareToken, stop }
+    return {
+      name: versionOf(),
+      real: true,
+      address: server.address,
+      brokerToken,
+      rootToken: server.rootToken,
+      bareToken,
+      stop,
+    }
   } catch (error) {
     await stop()
     throw error

@@ -10,8 +10,10 @@ import {
   grantView,
   issued,
   ok,
+  orderView,
   password,
   refusal,
+  revocationId,
   type ScriptedBroker,
   scriptedBroker,
   taskId,
@@ -322,26 +324,54 @@ describe('writ revoke', () => {
 
   it('exits 1 when a secret could not be ended, and names what only expires', async () => {
     const grants = [
-      { grant: grantId, credential: 'a', outcome: 'irrevocable', latency_ms: 1 },
-      { grant: grantId, credential: 'b', outcome: 'expires_only', latency_ms: 1 },
+      { grant: grantId, credential: 'a', outcome: 'irrevocable' as const, latency_ms: 1 },
+      { grant: grantId, credential: 'b', outcome: 'expires_only' as const, latency_ms: 1 },
     ]
-    broker = await scriptedBroker({ 'POST /v1/revocations': () => ok({ matched: 2, grants, dry_run: false }) })
+    broker = await scriptedBroker({ 'POST /v1/revocations': () => ok(orderView({ matched: 2, done: 1, grants }), 202) })
     const exit = await writ('revoke', '--owner', 'payments', '--reason', 'left', '--yes')
     expect(exit.code).toBe(1)
     expect(exit.stderr).toMatch(/1 of 2 cannot be ended[\s\S]*1 of 2 could not be ended/)
-    expect(broker.seen[0]?.body).toEqual({ match: { owner: 'payments' }, reason: 'left' })
+    expect(exit.stderr).toContain('writ revocations rev_')
+    expect(broker.seen[0]?.body).toEqual({ match: { owner: 'payments' }, reason: 'left', wait: '1s' })
   })
 
   it('only looks with --dry-run', async () => {
-    broker = await scriptedBroker({ 'POST /v1/revocations': () => ok({ matched: 0, grants: [], dry_run: true }) })
+    broker = await scriptedBroker({
+      'POST /v1/revocations': () => ok({ matched: 0, revocable: 0, grants: [], dry_run: true }),
+    })
     expect((await writ('revoke', '--all', '--reason', 'drill', '--dry-run', '--json')).stdout).toBe(
-      '{"matched":0,"grants":[],"dry_run":true}\n',
+      '{"matched":0,"revocable":0,"grants":[],"dry_run":true}\n',
     )
     expect(broker.seen.map(({ body }) => body)).toEqual([{ match: { all: true }, reason: 'drill', dry_run: true }])
   })
 
+  it('follows an order to its end, and says with --json each time it has come further', async () => {
+    const far = [orderView({ matched: 3, done: 1, tried: false }), orderView({ matched: 3, done: 2, tried: false })]
+    const hold = { holding: true, seconds: 3600, until: '2026-11-22T12:00:00.000Z', lifted_at: null }
+    const last = orderView({ status: 'completed', matched: 3, done: 3, hold, grants: [] })
+    broker = await scriptedBroker({
+      'POST /v1/revocations': () => ok(orderView({ matched: 3, done: 0, tried: false }), 202),
+      [`GET /v1/revocations/${revocationId}`]: () => ok(far.shift() ?? last),
+    })
+    const exit = await writ('revoke', '--workload', 'checkout', '--reason', 'x', '--hold', '1h', '--yes', '--json')
+    expect(exit.code).toBe(0)
+    const lines = exit.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    expect(lines.map(({ done, status }) => [done, status])).toEqual([
+      [0, 'open'],
+      [1, 'open'],
+      [2, 'open'],
+      [3, 'completed'],
+    ])
+    expect(exit.stderr).toContain('nothing that matches is issued until 2026-11-22T12:00:00.000Z')
+    expect(broker.seen[0]?.body).toMatchObject({ hold: '1h' })
+  })
+
   it.each([
     [['--all', '--reason', 'x'], '--yes'],
+    [[grantId, '--hold', '1h'], '--hold'],
     [['--all', '--yes'], '--reason'],
     [['--all', '--owner', 'a', '--reason', 'x', '--yes'], 'exactly one'],
     [['--reason', 'x'], 'exactly one'],
@@ -350,6 +380,71 @@ describe('writ revoke', () => {
   ])('ends nothing for %j', async (args, said) => {
     broker = await scriptedBroker({})
     expect(await writ('revoke', ...args)).toMatchObject({ code: 2, stderr: expect.stringContaining(said) })
+    expect(broker.seen).toEqual([])
+  })
+})
+
+describe('writ report revocation', () => {
+  const row = {
+    engine: 'database',
+    cause: 'kill_switch',
+    ended: 3,
+    revoked: 2,
+    p50_ms: 12,
+    p95_ms: 30,
+    p99_ms: 30,
+    max_ms: 30,
+    retried: 1,
+    expires_only: 0,
+  }
+  const report = {
+    from: '2026-10-23T12:00:00.000Z',
+    to: '2026-11-22T12:00:00.000Z',
+    rows: [row, { ...row, engine: 'ssh', revoked: 0, p50_ms: null, p95_ms: null, p99_ms: null, max_ms: null }],
+    now: { unrevoked: 2, irrevocable: 1, expires_only: 4 },
+  }
+
+  it('shows a line for each engine and cause, and what is left', async () => {
+    broker = await scriptedBroker({ 'GET /v1/reports/revocation': () => ok(report) })
+    const exit = await writ('report', 'revocation', '--from', report.from)
+    expect(exit).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/database +kill_switch +3 +2 +12 +30 +30 +30 +1/),
+    })
+    expect(exit.stderr).toMatch(/2 must end .*1 of them a finding[\s\S]*4 have ended/)
+    expect(broker.seen[0]?.path).toBe(`/v1/reports/revocation?${new URLSearchParams({ from: report.from })}`)
+    expect(JSON.parse((await writ('report', 'revocation', '--json')).stdout)).toEqual(report)
+  })
+
+  it.each([[[]], [['revokation']], [['revocation', '--from', 'yesterday']]])('explains %j', async (args) => {
+    broker = await scriptedBroker({})
+    expect((await writ('report', ...args)).code).toBe(2)
+    expect(broker.seen).toEqual([])
+  })
+})
+
+describe('writ revocations', () => {
+  it('lists what is ordered and what it holds', async () => {
+    const { grants: _, ...order } = orderView({ matched: 3, done: 2 })
+    broker = await scriptedBroker({ 'GET /v1/revocations': () => ok({ revocations: [order] }) })
+    const exit = await writ('revocations')
+    expect(exit).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/workload checkout +2 of 3 .* held until all/),
+    })
+  })
+
+  it('lifts a hold, with a reason', async () => {
+    const hold = { holding: false, seconds: 60, until: null, lifted_at: '2026-11-22T12:00:00.000Z' }
+    broker = await scriptedBroker({ [`POST /v1/revocations/${revocationId}/lift`]: () => ok(orderView({ hold })) })
+    const exit = await writ('revocations', revocationId, '--lift', '--reason', 'rebuilt')
+    expect(exit).toMatchObject({ code: 0, stdout: expect.stringContaining('goes on') })
+    expect(broker.seen[0]?.body).toEqual({ reason: 'rebuilt' })
+  })
+
+  it.each([[['--lift']], [[revocationId, '--reason', 'x']]])('explains %j', async (args) => {
+    broker = await scriptedBroker({})
+    expect((await writ('revocations', ...args)).code).toBe(2)
     expect(broker.seen).toEqual([])
   })
 })

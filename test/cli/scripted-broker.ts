@@ -5,6 +5,7 @@ import { newId } from '../../src/base/ids.ts'
 import type { IssuedCredential } from '../../src/contract/credential.ts'
 import type { GrantView } from '../../src/contract/grant.ts'
 import type { Problem } from '../../src/contract/problem.ts'
+import type { RevocationView } from '../../src/contract/revocation.ts'
 import { eventually } from '../support/child.ts'
 
 /** What a command sent. */
@@ -92,6 +93,7 @@ export const ok = (body: unknown, status = 200): Answer => ({ status, body })
 
 export const grantId = newId('gr', Date.UTC(2026, 10, 22))
 export const taskId = newId('tsk', Date.UTC(2026, 10, 22))
+export const revocationId = newId('rev', Date.UTC(2026, 10, 22))
 export const approvalId = newId('ap', Date.UTC(2026, 10, 22))
 export const password = "pa'ss $word`"
 
@@ -136,8 +138,29 @@ export function grantView(over: Partial<GrantView> = {}): GrantView {
     ended_at: null,
     renewable: true,
     revocable: true,
+    works_until: null,
+    revocation: null,
     ids: [{ type: 'database_user', value: 'v-checkout-1' }],
     ledger: { intent: 1, issued: 2, ended: null },
     ...over,
   }
 }
+
+/** An order to revoke whose grants were all tried. */
+export const orderView = (over: Partial<RevocationView> = {}): RevocationView => ({
+  revocation: revocationId,
+  status: 'open',
+  match: { workload: 'checkout' },
+  teams: null,
+  reason: 'its image is compromised',
+  ordered_at: '2026-11-22T10:00:00.000Z',
+  completed_at: null,
+  hold: { holding: true, seconds: 0, until: null, lifted_at: null },
+  matched: 0,
+  done: 0,
+  tried: true,
+  outcomes: {},
+  grants: [],
+  dry_run: false,
+  ...over,
+})

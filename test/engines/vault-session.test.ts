@@ -5,6 +5,7 @@ import { systemClock } from '../../src/base/clock.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { AmbiguousMint, type FaultKind, VaultFault } from '../../src/engines/faults.ts'
+import { createLeases } from '../../src/engines/leases.ts'
 import { createVaultSession, type VaultSession, type VaultSessionOptions } from '../../src/engines/vault-session.ts'
 import { freePort } from '../support/child.ts'
 import { fakeClock } from '../support/clock.ts'
@@ -173,6 +174,26 @@ describe('deadlines and bounds', () => {
     await expect.poll(() => server.seen.length).toBe(64)
     clock.expire()
     await Promise.all(waiting)
+  })
+
+  test('a revocation goes through at once while two hundred mints wait for a Vault that does not answer them', async () => {
+    const answer = { data: null, lease_id: '', lease_duration: 0, renewable: false }
+    const server = await serve((response, request) => {
+      if (request.url === '/v1/sys/leases/revoke') json(200, answer)(response, request)
+    })
+    const clock = deadlines()
+    const session = open(server.address, { clock })
+    const mints = Array.from({ length: 200 }, () => fault(mint(session)))
+    await expect.poll(() => server.seen.length).toBe(64)
+    const { revoke } = createLeases(session, clock)
+    await Promise.all(
+      Array.from({ length: 100 }, (_, i) => revoke({ type: 'lease', id: `database/creds/r/${i}` }, 10_000)),
+    )
+    // No more mints got a socket meanwhile: the lanes are apart.
+    expect(server.seen.map(({ url }) => url).filter((url) => url !== '/v1/sys/leases/revoke')).toHaveLength(64)
+    expect(server.sockets()).toBeLessThanOrEqual(64 + 32)
+    clock.expire()
+    await Promise.all(mints)
   })
 
   test('a caller that gives up ends the call; before a socket took it nothing was done', async () => {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { grantListSchema, revocationResultSchema } from '../../src/contract/grant.ts'
+import { grantListSchema } from '../../src/contract/grant.ts'
 import { entryListSchema, storedEntrySchema } from '../../src/contract/ledger.ts'
+import { revocationSchema } from '../../src/contract/revocation.ts'
 import { startWorld, type World } from '../support/broker.ts'
 
 let world: World
@@ -67,12 +68,13 @@ test('the switch first says what it would end, then ends it for real and says ho
     await hold('checkout-staging', { purpose: 'try-changes' }),
   ] as const
   const dry = await pull('dana@security', { workload: 'checkout' }, true)
-  expect(dry.body).toMatchObject({ grants: [], dry_run: true })
+  expect(dry.body).toMatchObject({ dry_run: true })
+  expect(dry.body.grants.map(({ grant }) => grant)).toEqual(expect.arrayContaining([held[0].grant, held[1].grant]))
   expect(dry.body.matched).toBeGreaterThanOrEqual(2)
   expect(await world.login(held[0].secret)).toBe('in')
 
   const done = await pull('dana@security', { workload: 'checkout' })
-  expect(revocationResultSchema.strict().safeParse(done.body).error).toBeUndefined()
+  expect(revocationSchema.strict().safeParse(done.body).error).toBeUndefined()
   expect(done.body.matched).toBe(dry.body.matched)
   expect(done.body.grants.every(({ outcome }) => outcome === 'revoked')).toBe(true)
   expect(await world.login(held[0].secret)).toMatch(/^28/)

@@ -261,6 +261,15 @@ describe('what it asks', () => {
     return issue('approved', { purpose: 'work', reason: 'another', approval: body.approval })
   }
 
+  test('issuance_held: everything of the workload was ordered to end', async () => {
+    const order = { match: { workload: 'twin' }, reason: 'its image is compromised', hold: '1h' }
+    const { body } = await world.api('POST', '/v1/revocations', { as: 'dana@security', body: order })
+    isProblem(await issue('twin'), 'issuance_held')
+    const lifted = await world.api('POST', `/v1/revocations/${body.revocation}/lift`, { as: 'dana@security' })
+    expect(lifted.status, lifted.text).toBe(200)
+    expect((await issue('twin')).status).toBe(201)
+  })
+
   test('limit_reached: live credentials, and after one is handed back there is room again', async () => {
     const { body } = await issue('limited')
     const answer = await issue('limited')

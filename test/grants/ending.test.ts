@@ -130,8 +130,89 @@ describe('ending a grant', () => {
     stage.script.revokeFaults = Array.from({ length: 12 }, () => new BrokerFault('engine_refused', 'no'))
     await expect(stage.ender.end(grant, { cause: 'revoked', by })).rejects.toMatchObject({ code: 'engine_refused' })
     await sweepFor(stage, clock, 16, 300_000)
-    expect((await kinds(ledger)).filter((kind) => kind === 'finding.opened')).toHaveLength(1)
+    const all = await kinds(ledger)
+    expect(all.filter((kind) => kind === 'finding.opened')).toHaveLength(1)
     expect((await stage.registry.get(grant.id))?.status).toBe('ended')
+    // When it succeeds at last, the finding is over before the end is told.
+    expect(all.slice(-2)).toEqual(['finding.closed', 'grant.ended'])
+    const ended = await last(ledger)
+    expect(ended).toMatchObject({ engine: 'scripted', attempts: 13 })
+    // From the decision, not from the attempt that worked.
+    expect(ended?.kind === 'grant.ended' && ended.latency_ms).toBeGreaterThan(600_000)
+  })
+
+  test('a start takes up a grant that is irrevocable as such: one finding, whoever is asked says so, and it goes on', async () => {
+    const { grant } = await stage.issue()
+    stage.script.revokeFaults = Array.from({ length: 100 }, () => new BrokerFault('engine_refused', 'no'))
+    expect(await stage.ender.endOrPostpone(grant, { cause: 'revoked', by })).toMatchObject({ outcome: 'pending' })
+    await sweepFor(stage, clock, 9, 300_000)
+    expect(await stage.state.count('grant', 'irrevocable')).toBe(1)
+    expect(await stage.state.count('grant', 'unrevoked')).toBe(1)
+
+    const again = grantsStage(ledger, clock)
+    await replay({ ...again, entries: ledger.read(0), clock })
+    again.script.revokeFaults = Array.from({ length: 3 }, () => new BrokerFault('engine_refused', 'no'))
+    expect(await again.state.count('grant', 'irrevocable')).toBe(1)
+    await sweepFor(again, clock, 2, 300_000)
+    const restored = (await again.registry.get(grant.id)) ?? grant
+    const answer = await again.ender.endOrPostpone(restored, { cause: 'revoked', by })
+    expect(answer).toMatchObject({ outcome: 'irrevocable' })
+    expect(answer.latency_ms).toBeGreaterThan(3_000_000)
+    await sweepFor(again, clock, 3, 300_000)
+    expect(await again.registry.get(grant.id)).toMatchObject({ status: 'ended', outcome: 'revoked' })
+    expect((await kinds(ledger)).filter((kind) => kind.startsWith('finding.'))).toEqual([
+      'finding.opened',
+      'finding.closed',
+    ])
+    expect(await again.state.count('grant', 'irrevocable')).toBe(0)
+    expect(await again.state.count('grant', 'unrevoked')).toBe(0)
+  })
+
+  test('when Vault is back, what waits for its next attempt is revoked within seconds, and nobody calls it irrevocable', async () => {
+    const { grant } = await stage.issue()
+    const down = (): BrokerFault => new BrokerFault('vault_unavailable', 'down')
+    stage.script.revokeFaults = Array.from({ length: 40 }, down)
+    stage.script.vaultReady = false
+    await whileTimePasses(clock, stage.ender.endOrPostpone(grant, { cause: 'revoked', by }))
+    await sweepFor(stage, clock, 200, 10_000)
+    expect(stage.script.revocations).toBeGreaterThan(10)
+    expect(await kinds(ledger)).not.toContain('finding.opened')
+    stage.script.revokeFaults = []
+    stage.script.vaultReady = true
+    await sweepFor(stage, clock, 1, 1_000)
+    expect(await stage.registry.get(grant.id)).toMatchObject({ status: 'ended', outcome: 'revoked' })
+  })
+
+  test('a Vault that is away is asked by few in a round, so that rounds stay short and time ends the rest in time', async () => {
+    for (let i = 0; i < 60; i++) await stage.issue()
+    stage.script.vaultReady = false
+    stage.script.revokeFaults = Array.from({ length: 1_000 }, () => new BrokerFault('vault_unavailable', 'down'))
+    await clock.advance(900_000)
+    await whileTimePasses(clock, stage.sweep.once())
+    expect(stage.script.revocations).toBe(16)
+    stage.script.revokeFaults = []
+    stage.script.vaultReady = true
+    await whileTimePasses(clock, stage.sweep.once())
+    expect(stage.script.leases.size).toBe(0)
+  })
+
+  test('what nothing can end is counted and shown until it expires, also by the next start, and then no more', async () => {
+    stage.script.revocable = false
+    const { grant } = await stage.issue()
+    const answer = await stage.ender.end(grant, { cause: 'handed_back', by })
+    expect(answer).toMatchObject({
+      outcome: 'expires_only',
+      works_until: new Date(clock.now() + 900_000).toISOString(),
+    })
+    expect(stage.script.revocations).toBe(0)
+    const again = grantsStage(ledger, clock)
+    await replay({ ...again, entries: ledger.read(0), clock })
+    for (const each of [stage, again]) {
+      expect(await each.state.count('grant', 'expires_only')).toBe(1)
+      expect(await each.registry.find(['expires_only'], { limit: 9 })).toMatchObject([{ id: grant.id }])
+    }
+    for (const each of [stage, again]) await sweepFor(each, clock, 2, 450_000)
+    for (const each of [stage, again]) expect(await each.state.count('grant', 'expires_only')).toBe(0)
   })
 
   test('what time ends is ended in Vault too, without anybody asking', async () => {

@@ -305,7 +305,7 @@ describe('query', () => {
     ['limit=0', 'limit: Too small: expected number to be >=1'],
     ['limit=501', 'limit: Too big: expected number to be <=500'],
     ['limit=x', 'limit: Invalid input: expected number, received NaN'],
-    ['status=dead', 'status: Invalid option: expected one of "live"|"ended"|"all"'],
+    ['status=dead', 'status: Invalid option: expected one of "live"|"ended"|"all"|"expires_only"'],
     ['nope=1', 'query: unknown field "nope"'],
     ['status=all&status=live', 'query: a name is given twice'],
     ['workload=..%2f', 'workload: a name: lower-case letters, digits and inner hyphens, at most 63'],

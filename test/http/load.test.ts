@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { ok, type Result } from '../../src/base/result.ts'
+import { ok, type Result, refuse } from '../../src/base/result.ts'
 import type { Issued } from '../../src/broker.ts'
-import { deferred, eventually, head, issued, jsonOf, listening, send, testApp, wire } from './harness.ts'
+import { deferred, eventually, grantId, head, issued, jsonOf, listening, send, testApp, wire } from './harness.ts'
 
 const request = { purpose: 'read-orders' }
 const body = JSON.stringify(request)
@@ -22,6 +22,22 @@ describe('more requests at once than the broker takes', () => {
     resolve(ok(issued({ password: 'p' })))
     expect((await Promise.all(first)).map((response) => response.status)).toEqual([201, 201])
     expect((await send(app, 'POST', '/v1/credentials', request)).status).toBe(201)
+  })
+
+  test('leave room for those that end secrets, which are bounded too', async () => {
+    const { promise, resolve } = deferred<Result<never>>()
+    const verbs = { issue: () => promise, revoke: () => promise, revocations: async () => ok({ revocations: [] }) }
+    const { app, calls } = testApp(verbs, { limits: { maxInFlight: 1, maxUrgentInFlight: 1 } })
+    const first = send(app, 'POST', '/v1/credentials', request)
+    await eventually(() => calls.length).toBe(1)
+    expect((await send(app, 'POST', '/v1/credentials', request)).status).toBe(503)
+    expect((await send(app, 'GET', '/v1/revocations')).status).toBe(200)
+    const second = send(app, 'POST', `/v1/grants/${grantId}/revoke`, {})
+    await eventually(() => calls.length).toBe(3)
+    expect((await send(app, 'GET', '/v1/revocations')).status).toBe(503)
+    resolve(refuse('state_conflict', 'test', ''))
+    expect((await Promise.all([first, second])).map(({ status }) => status)).toEqual([409, 409])
+    expect((await send(app, 'GET', '/v1/revocations')).status).toBe(200)
   })
 
   test('leave the probes and the metrics answering', async () => {

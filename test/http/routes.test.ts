@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { newId } from '../../src/base/ids.ts'
 import { ok } from '../../src/base/result.ts'
 import type { Broker } from '../../src/broker.ts'
 import type { ApprovalView } from '../../src/contract/approval.ts'
@@ -24,6 +25,8 @@ const grant: GrantView = {
   ended_at: null,
   renewable: true,
   revocable: true,
+  works_until: null,
+  revocation: null,
   ids: [{ type: 'database_user', value: 'v-checkout-1' }],
   ledger: { intent: 1, issued: 2, ended: null },
 }
@@ -55,14 +58,16 @@ const approval: ApprovalView = {
   grant: null,
 }
 const entry = { index: 3, leaf_hash: 'ab', entry: { kind: 'task.opened' } }
+const revocationId = newId('rev', atMs)
 const renewed = { grant: grantId, expires_at: at, ttl_capped_by: [] }
-const killed = { matched: 1, grants: [ended], dry_run: false }
+const killed = { matched: 1, grants: [ended], dry_run: false, status: 'completed' }
 const listed = { grants: [grant], next: null }
 const entries = { entries: [entry], next: null }
 const endedTask = { task: taskId, status: 'ended' as const, grants: [ended] }
 
 const everyTerm = {
   kind: 'grant.issued',
+  revocation: revocationId,
   workload: 'checkout',
   owner: 'payments',
   purpose: 'read-orders',
@@ -129,6 +134,32 @@ const cases: readonly Case[] = [
     verb: 'revokeMatching',
     args: [{ match: { all: true }, reason: 'breach' }],
     value: killed,
+  },
+  {
+    method: 'POST',
+    path: '/v1/revocations',
+    body: { match: { workload: 'checkout' }, reason: 'breach', hold: '1h', wait: '5s' },
+    verb: 'revokeMatching',
+    args: [{ match: { workload: 'checkout' }, reason: 'breach', hold: '1h', wait: '5s' }],
+    value: { ...killed, status: 'open' },
+    status: 202,
+  },
+  { method: 'GET', path: '/v1/revocations', verb: 'revocations', args: [], value: { revocations: [] } },
+  { method: 'GET', path: `/v1/revocations/${revocationId}`, verb: 'revocation', args: [revocationId], value: killed },
+  {
+    method: 'POST',
+    path: `/v1/revocations/${revocationId}/lift`,
+    body: { reason: 'rebuilt' },
+    verb: 'liftRevocation',
+    args: [revocationId, 'rebuilt'],
+    value: killed,
+  },
+  {
+    method: 'GET',
+    path: `/v1/reports/revocation?from=${at}`,
+    verb: 'revocationReport',
+    args: [{ from: at }],
+    value: { rows: [] },
   },
   {
     method: 'POST',

@@ -156,6 +156,10 @@ describe('the log', () => {
 describe('metrics', () => {
   const sources = {
     liveGrants: () => 3,
+    unrevokedGrants: () => 5,
+    irrevocableGrants: () => 1,
+    expiresOnlyGrants: () => 2,
+    revocationOrders: () => ({ open: 1, holding: 4 }),
     ledgerSize: () => 42,
     policy: () => ({ digest: 'abc', refused: true, loadedAtMs: 5000 }),
     vaultTokens: async () => [
@@ -215,10 +219,20 @@ describe('metrics', () => {
     metrics.watch({ ...sources, policy: () => ({ ...calm, digest, refused: digest === 'abc', loadedAtMs: 5000 }) })
     metrics.issuance('database', 'issued')
     metrics.decision('allow')
+    metrics.revocation('database', 'kill_switch', 'revoked', 0.02)
+    metrics.revocation('ssh', 'kill_switch', 'expires_only', 0.001)
     metrics.stage('engine.mint', 0.02)
     const first = (await metrics.render()).text
     for (const line of [
       'writ_grants_live 3',
+      'writ_grants_unrevoked 5',
+      'writ_grants_irrevocable 1',
+      'writ_grants_expires_only_unexpired 2',
+      'writ_revocation_orders_open 1',
+      'writ_revocation_orders_holding 4',
+      'writ_revocations_total{engine="database",cause="kill_switch",outcome="revoked"} 1',
+      'writ_revocations_total{engine="ssh",cause="kill_switch",outcome="expires_only"} 1',
+      'writ_revocation_seconds_sum{engine="database",cause="kill_switch"} 0.02',
       'writ_ledger_entries 42',
       'writ_vault_up 1',
       'writ_vault_token_grants{generation="4"} 2',

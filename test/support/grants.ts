@@ -1,6 +1,7 @@
 import { BrokerFault } from '../../src/base/errors.ts'
 import { type GrantId, newId } from '../../src/base/ids.ts'
 import { silentLog } from '../../src/base/log.ts'
+import { ok, refuse } from '../../src/base/result.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { createTrace } from '../../src/base/trace.ts'
 import { mintAndRecord, type Recorded } from '../../src/broker/mint.ts'
@@ -10,6 +11,7 @@ import { createApprovals } from '../../src/grants/approvals.ts'
 import { about, createEnder } from '../../src/grants/end.ts'
 import { createFindings } from '../../src/grants/findings.ts'
 import { type Grant, openGrant } from '../../src/grants/grant.ts'
+import { createOrders } from '../../src/grants/orders.ts'
 import { createPace } from '../../src/grants/pace.ts'
 import type { Provenance } from '../../src/grants/provenance.ts'
 import { createReconciler } from '../../src/grants/reconcile.ts'
@@ -65,6 +67,10 @@ export function scriptedEngine(clock: FakeClock) {
   const script = {
     leases,
     revocations: 0,
+    /** What the session says of Vault as a whole. */
+    vaultReady: true,
+    /** Whether what is minted comes with a handle to end it. */
+    revocable: true,
     /** When Vault made a lease, where it is not just now. */
     madeAtMs: new Map<string, number>(),
     /** Thrown by the next calls of that verb, in order. */
@@ -98,7 +104,7 @@ export function scriptedEngine(clock: FakeClock) {
       if (fault !== undefined) throw fault
       return {
         secret: new Secret({ username: user, password: 'hunter2' }),
-        handle: new Secret<LeaseHandle>({ type: 'lease', id }),
+        handle: script.revocable ? new Secret<LeaseHandle>({ type: 'lease', id }) : undefined,
         expiresAtMs: clock.now() + order.ttlSeconds * 1000,
         renewable: true,
         publicIds: [{ type: 'database_user', value: user }],
@@ -135,6 +141,11 @@ export function scriptedEngine(clock: FakeClock) {
   return { engine, script }
 }
 
+interface Intention {
+  readonly task?: `tsk_${string}`
+  readonly limits?: Access['limits']
+  readonly as?: Partial<Pick<Access, 'workload' | 'owner' | 'purpose' | 'credential'>>
+}
 type Scripted = Pick<ReturnType<typeof scriptedEngine>, 'engine' | 'script'>
 
 /** The grants stage over memory and a given ledger, wired as `compose.ts` does. */
@@ -149,8 +160,19 @@ export function grantsStage(
   const trace = createTrace()
   const engine = () => scripted.engine
   const registry = createRegistry({ state, ledger, clock })
-  const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log: silentLog, trace })
+  const vaultAway = () => !scripted.script.vaultReady
+  const ender = createEnder({
+    registry,
+    ledger,
+    engine,
+    openLease: sealer.open,
+    clock,
+    log: silentLog,
+    trace,
+    vaultAway,
+  })
   const approvals = createApprovals({ state, ledger, clock })
+  const orders = createOrders({ registry, ledger, ender, clock, log: silentLog })
   const tasks = createTasks({ state, ledger, registry, ender, clock })
   const credentials = () =>
     (vault.credentials ?? ['orders-ro']).map((name) => ({ name, target, exclusive: vault.exclusive ?? true }))
@@ -183,11 +205,15 @@ export function grantsStage(
     approvals,
     ender,
     reconciler,
+    vaultReady: () => scripted.script.vaultReady,
     clock,
     log: silentLog,
   })
 
-  async function intend(options: { task?: `tsk_${string}`; limits?: Access['limits'] } = {}): Promise<Grant> {
+  const admitted = (grant: Grant) =>
+    orders.heldBy(grant) === undefined ? ok(undefined) : refuse('issuance_held', 'revocation', 'held')
+
+  async function intend(options: Intention = {}): Promise<Grant> {
     const id: GrantId = newId('gr', clock.now())
     const origin = {
       issuer: 'cluster-eu',
@@ -196,8 +222,8 @@ export function grantsStage(
       task: options.task,
       approval: undefined,
     }
-    const opening = openGrant(id, access, origin, clock.now())
-    const opened = await registry.open(opening, options.limits ?? access.limits)
+    const opening = openGrant(id, { ...access, ...options.as }, origin, clock.now())
+    const opened = await registry.open(opening, options.limits ?? access.limits, () => admitted(opening))
     if (!opened.ok) throw new Error(opened.refusal.code)
     const { grant } = await registry.record(opening, {
       ...about(opening),
@@ -222,6 +248,7 @@ export function grantsStage(
     state,
     registry,
     ender,
+    orders,
     approvals,
     tasks,
     findings,

@@ -13,7 +13,7 @@ operators and auditors all.
 
   --workload W  --purpose P  --owner TEAM  --credential C  --task T
                       only grants with this; options add up
-  --status S          live (default), ended or all
+  --status S          live (default), ended, all, or expires_only: ended, and the secret works until it expires
   --limit N           at most this many (default 1000)
   --json              {"grants":[…],"next":…}; next is null when that was all
 ${clientHelp}
@@ -45,7 +45,9 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     ['[GRANT]'],
   )
   const { workload, purpose, owner, credential, task, status = 'live' } = values
-  if (!['live', 'ended', 'all'].includes(status)) throw new UsageError('--status is live, ended or all')
+  if (!['live', 'ended', 'all', 'expires_only'].includes(status)) {
+    throw new UsageError('--status is live, ended, all or expires_only')
+  }
   const limit = Number(values.limit ?? 1000)
   if (!Number.isInteger(limit) || limit < 1) throw new UsageError('--limit is a whole number above 0')
   const client = connect(values, io)
@@ -90,7 +92,7 @@ function listing(grants: readonly GrantView[]): string {
     ['GRANT', 'STATUS', 'WORKLOAD', 'PURPOSE', 'CREDENTIAL', 'ENVIRONMENT', 'EXPIRES', 'TASK', 'IDS'],
     grants.map((grant) => [
       grant.grant,
-      grant.outcome === null ? grant.status : `${grant.status} (${grant.outcome})`,
+      statusOf(grant),
       grant.workload,
       grant.purpose,
       grant.credential,
@@ -100,4 +102,9 @@ function listing(grants: readonly GrantView[]): string {
       grant.ids.map(({ value }) => value).join(', '),
     ]),
   )
+}
+
+function statusOf({ status, outcome, works_until }: GrantView): string {
+  if (outcome === null) return status
+  return works_until === null ? `${status} (${outcome})` : `${status} (${outcome}, works until ${works_until})`
 }

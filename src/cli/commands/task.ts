@@ -101,7 +101,7 @@ async function runEnd(args: readonly string[], io: Io): Promise<number> {
       ),
     )
   }
-  const left = ended.grants.filter(({ outcome }) => outcome === 'failed' || outcome === 'irrevocable').length
+  const left = ended.grants.filter(({ outcome }) => ['failed', 'irrevocable', 'pending'].includes(outcome)).length
   if (left > 0) io.stderr(`${left} of ${ended.grants.length} could not be ended; the broker goes on trying\n`)
   return left > 0 ? exit.fault : exit.done
 }

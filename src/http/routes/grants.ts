@@ -6,8 +6,6 @@ import {
   grantSchema,
   renewedSchema,
   renewRequestSchema,
-  revocationRequestSchema,
-  revocationResultSchema,
   revokeRequestSchema,
 } from '../../contract/grant.ts'
 import { decisionCodes, issuanceCodes, workloadCodes } from '../answers.ts'
@@ -54,18 +52,8 @@ export const grantRoutes = (broker: Broker): readonly Route[] => [
     id: 'grant',
     body: revokeRequestSchema,
     answers: [{ status: 200, description: 'What ending it came to', content: endedGrantSchema }],
+    urgent: true,
     codes: [...workloadCodes, 'role_required', ...issuanceCodes],
     handle: ({ caller, id, body }) => broker.revoke(caller, id, body.reason),
-  }),
-  bearerRoute({
-    method: 'post',
-    path: '/v1/revocations',
-    tag: 'grants',
-    summary: 'End every grant that matches: the kill switch',
-    body: revocationRequestSchema,
-    bulk: true,
-    answers: [{ status: 200, description: 'What ending each grant came to', content: revocationResultSchema }],
-    codes: ['role_required', 'vault_unavailable'],
-    handle: ({ caller, body }) => broker.revokeMatching(caller, body),
   }),
 ]

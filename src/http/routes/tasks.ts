@@ -47,6 +47,7 @@ export const taskRoutes = (broker: Broker): readonly Route[] => [
     id: 'task',
     body: endTaskRequestSchema,
     bulk: true,
+    urgent: true,
     answers: [{ status: 200, description: 'Every grant and how long its revocation took', content: endedTaskSchema }],
     codes: [
       'workload_unknown',

@@ -115,6 +115,10 @@ const sources: readonly Source[] = [
   column('would_end', 'integer'),
   column('params', 'text'),
   column('generation', 'integer'),
+  column('revocation', 'text'),
+  column('match', 'text'),
+  column('teams', 'json'),
+  column('hold', 'integer'),
 ]
 
 export const columns: readonly Column[] = sources

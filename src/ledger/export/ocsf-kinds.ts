@@ -109,6 +109,25 @@ export function ocsfDetailsOf(entry: Entry): OcsfDetails {
         status_code: entry.cause,
         status_detail: entry.outcome,
       }
+    case 'revocation.ordered':
+      return {
+        ...managed(entry, [1, 'Create'], thing('revocation', entry.revocation)),
+        ...success,
+        status_code: entry.match,
+        comment: entry.reason,
+      }
+    case 'revocation.completed':
+      return {
+        ...managed(entry, [11, 'Deactivate'], thing('revocation', entry.revocation)),
+        ...success,
+        duration: entry.latency_ms,
+      }
+    case 'revocation.lifted':
+      return {
+        ...managed(entry, [3, 'Update'], thing('revocation', entry.revocation)),
+        ...success,
+        comment: entry.reason,
+      }
     case 'signal.received':
       return {
         eventClass: classes.apiActivity,

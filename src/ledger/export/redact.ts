@@ -21,6 +21,7 @@ type TextClass =
   | 'purpose'
   | 'reason'
   | 'request'
+  | 'revocation'
   | 'role'
   | 'rule'
   | 'sealed'
@@ -59,6 +60,7 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   grant: 'grant',
   task: 'task',
   approval: 'approval',
+  revocation: 'revocation',
   policy: 'kept',
   request: 'request',
   trace: 'trace',
@@ -117,6 +119,9 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   source: 'issuer',
   signal: 'signal',
   matched: 'kept',
+  match: 'kept',
+  'teams[]': 'team',
+  hold: 'kept',
   issuer: 'issuer',
   subject: 'subject',
   effect: 'kept',
@@ -196,7 +201,13 @@ const mostKnown = 50_000
 export const namesKeyId = (namesKey: Uint8Array): string =>
   hash('sha256', Buffer.concat([Buffer.from(`${domain} names key\n`), namesKey]), 'hex')
 
-const idPrefixes: Partial<Record<TextClass, string>> = { grant: 'gr_', task: 'tsk_', approval: 'ap_', request: 'rq_' }
+const idPrefixes: Partial<Record<TextClass, string>> = {
+  grant: 'gr_',
+  task: 'tsk_',
+  approval: 'ap_',
+  revocation: 'rev_',
+  request: 'rq_',
+}
 
 /** A hash in the shape that its field has: an identifier, 32 or 64 hexadecimal digits, or a name. */
 function shaped(textClass: TextClass, mac: Buffer): string {

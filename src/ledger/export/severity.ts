@@ -14,6 +14,8 @@ export function severityOf(entry: Entry): Severity {
     case 'config.ledger_repaired':
     case 'config.key_rotated':
       return 'medium'
+    case 'revocation.ordered':
+      return 'high'
     case 'grant.failed':
       return entry.ambiguous ? 'high' : 'medium'
     case 'grant.ending':

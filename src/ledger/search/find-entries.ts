@@ -64,7 +64,12 @@ function names(value: unknown, id: string, levels = 4): boolean {
 }
 
 /** For each kind of thing that has a life in the ledger, the entry that opens it. */
-const beginnings = { 'grant.intent': 'grant', 'task.opened': 'task', 'approval.requested': 'approval' } as const
+const beginnings = {
+  'grant.intent': 'grant',
+  'task.opened': 'task',
+  'approval.requested': 'approval',
+  'revocation.ordered': 'revocation',
+} as const
 
 const begins = (entry: Fields, id: string): boolean =>
   Object.entries(beginnings).some(([kind, field]) => entry.kind === kind && entry[field] === id)
