@@ -3,6 +3,7 @@ import { ok, type Result } from '../base/result.ts'
 import type { CredentialRequest } from '../contract/credential.ts'
 import { timeText } from '../contract/fields.ts'
 import type { Approvals } from '../grants/approvals.ts'
+import type { Grant } from '../grants/grant.ts'
 import type { AccessRequest, Decision } from '../policy/decision.ts'
 import type { Pending } from './caller.ts'
 import type { Entered } from './desk.ts'
@@ -17,6 +18,7 @@ export interface Clear {
  * Lets a request pass that policy allows outright or that a person has approved; else answers with the approval to wait for.
  * An approval is for one exact request of one workload under the rules it was asked under: any other field, other approvers,
  * a second person now asked for, or another role behind the credential's name, and it is worth nothing.
+ * What was given for `before`, whose answer was lost, is good for the same request once more: that grant ends first.
  */
 export async function gateOf(
   approvals: Approvals,
@@ -24,12 +26,16 @@ export async function gateOf(
   decision: Exclude<Decision, { effect: 'deny' }>,
   wanted: AccessRequest,
   request: CredentialRequest,
+  before?: Grant,
 ): Promise<Result<Clear | Pending>> {
   if (decision.effect === 'allow') return ok({ status: 'clear' })
   const { access, level, approvers } = decision
   const digest = requestDigest(decision, wanted)
   if (request.approval !== undefined) {
-    const used = await approvals.use(request.approval, digest, access.workload, entered.by)
+    const again = before?.approval === request.approval
+    const used = again
+      ? await approvals.useAgain(request.approval, digest, access.workload)
+      : await approvals.use(request.approval, digest, access.workload, entered.by)
     return used.ok ? ok({ status: 'clear', approval: used.value.id }) : used
   }
   const asked = await approvals.ask(access, {

@@ -21,6 +21,10 @@ interface Thing {
   readonly indexes: number[]
   /** Whether the last of them is a renewal, which the next one replaces. */
   renewed: boolean
+  /** The how many-th grant of its task it is. */
+  taskGrant?: number
+  /** Of an open task: the last grant that it counted and that has ended, because only that one tells how many there were. */
+  lastGrant?: Thing
 }
 
 export function createOpenEntries(options: {
@@ -39,11 +43,16 @@ export function createOpenEntries(options: {
     if (thing.renewed && entry.kind === 'grant.renewed') thing.indexes.pop()
     thing.indexes.push(index)
     thing.renewed = entry.kind === 'grant.renewed'
+    if (entry.kind === 'grant.intent' && entry.task_grant !== undefined) thing.taskGrant = entry.task_grant
     if (!ends(entry)) {
       open.set(id, thing)
       return
     }
     open.delete(id)
+    if (thing.taskGrant !== undefined) {
+      const task = open.get(entry.task ?? '')
+      if (task !== undefined && thing.taskGrant > (task.lastGrant?.taskGrant ?? 0)) task.lastGrant = thing
+    }
     ended.push({ atMs: Date.parse(entry.time), indexes: thing.indexes })
     if (ended.length > 2 * mostEnded) ended.splice(0, ended.length - mostEnded)
   }
@@ -68,7 +77,7 @@ export function createOpenEntries(options: {
     list() {
       const now = options.now()
       const indexes: number[] = []
-      for (const thing of open.values()) indexes.push(...thing.indexes)
+      for (const thing of open.values()) indexes.push(...thing.indexes, ...(thing.lastGrant?.indexes ?? []))
       for (const thing of ended.slice(-mostEnded)) if (thing.atMs > now - keepEndedMs) indexes.push(...thing.indexes)
       for (const { untilMs, index } of uses) if (untilMs > now) indexes.push(index)
       return Float64Array.from(indexes).sort()

@@ -4,7 +4,7 @@ import type { GrantId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { Ledger, Position } from '../ledger/ledger.ts'
 import type { Access, Counters } from '../policy/decision.ts'
-import type { Indexing, State } from '../state/state.ts'
+import type { Indexing, LabelLimit, State } from '../state/state.ts'
 import { advance, type Grant, type GrantEntry, mayFollow } from './grant.ts'
 
 /** What has ended answers queries for this long; after that only the ledger speaks of it. */
@@ -33,10 +33,15 @@ export interface Registry {
   find(labels: readonly string[], page: { after?: string; limit: number }): Promise<readonly Grant[]>
   /** Live grants of one workload and purpose, and how many were opened in the last minute. */
   counters(workload: string, purpose: string): Promise<Counters>
+  /** Live grants of a task. */
+  liveOfTask(task: string): Promise<number>
   due(limit: number): Promise<readonly Grant[]>
   /** Puts a replayed grant in place. */
   restore(grant: Grant): Promise<void>
 }
+
+const liveOfTask = (task: string): string => `live-task=${task}`
+const liveOfKey = (key: string): string => `live-key=${key}`
 
 /** Labels a grant is found by; `live` ones go when it ends. */
 function labelsOf(grant: Grant): readonly string[] {
@@ -49,9 +54,12 @@ function labelsOf(grant: Grant): readonly string[] {
     `issuer=${grant.issuer}`,
   ]
   if (grant.task !== undefined) labels.push(`task=${grant.task}`)
+  if (grant.retry !== undefined) labels.push(`key=${grant.retry.key}`)
   if (grant.status === 'ended') return [...labels, 'ended']
   // What changes within a life comes last, so that the store need not look at the rest again.
   labels.push('live', `live=${grant.workload}/${grant.purpose}`)
+  if (grant.task !== undefined) labels.push(liveOfTask(grant.task))
+  if (grant.retry !== undefined) labels.push(liveOfKey(grant.retry.key))
   if (grant.lease !== undefined) labels.push(`lease=${grant.lease.hash}`)
   if (grant.status === 'minting') labels.push(`minting=${targetLabel(grant.target)}`)
   if (grant.delivery === 'wrapped') labels.push(`wrapped=${targetLabel(grant.target)}`)
@@ -115,11 +123,14 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
         const { retryAfterMs } = await state.hit(key, limits.perMinute, rateWindowMs)
         if (retryAfterMs > 0) return limited('limits.per_minute', limits.perMinute, Math.ceil(retryAfterMs / 1000))
       }
-      const label = `live=${grant.workload}/${grant.purpose}`
-      const most = limits.active === undefined ? [] : [{ label, max: limits.active }]
-      const { outcome } = await state.insert('grant', grant.id, grant, indexingOf(grant), most)
-      if (outcome === 'limited') return limited('limits.active', limits.active ?? 0, 30)
-      if (outcome === 'exists') throw new BrokerFault('internal', 'a grant id was drawn twice')
+      const places = placesOf(grant, limits)
+      const inserted = await state.insert('grant', grant.id, grant, indexingOf(grant), places)
+      if (inserted.outcome === 'limited') {
+        const full = places.find(({ label }) => label === inserted.label)
+        if (full?.rule === 'idempotency_key') return sameKeyAtOnce()
+        return limited(full?.rule ?? 'limits', full?.max ?? 0, 30)
+      }
+      if (inserted.outcome === 'exists') throw new BrokerFault('internal', 'a grant id was drawn twice')
       return ok(undefined)
     },
     get,
@@ -145,6 +156,7 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
       const active = await state.count('grant', `live=${workload}/${purpose}`)
       return { active, lastMinute: await state.hits(rateKey(workload, purpose), rateWindowMs) }
     },
+    liveOfTask: (task) => state.count('grant', liveOfTask(task)),
     async due(limit) {
       return load(await state.due('grant', clock.now(), limit))
     },
@@ -152,6 +164,30 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
       await state.insert('grant', grant.id, grant, indexingOf(grant))
     },
   }
+}
+
+/** What is limited, by which rule, and the label that counts it. */
+function placesOf(grant: Grant, limits: Access['limits']): readonly (LabelLimit & { readonly rule: string })[] {
+  const { active, taskActive } = limits
+  return [
+    ...(active === undefined
+      ? []
+      : [{ rule: 'limits.active', label: `live=${grant.workload}/${grant.purpose}`, max: active }]),
+    ...(taskActive === undefined || grant.task === undefined
+      ? []
+      : [{ rule: 'task.active', label: liveOfTask(grant.task), max: taskActive }]),
+    // One key never holds two secrets, whoever asks at once.
+    ...(grant.retry === undefined ? [] : [{ rule: 'idempotency_key', label: liveOfKey(grant.retry.key), max: 1 }]),
+  ]
+}
+
+function sameKeyAtOnce(): Result<never> {
+  const { refusal } = refuse(
+    'state_conflict',
+    'idempotency_key',
+    'another request with this key is under way; send this one again when that is over',
+  )
+  return { ok: false, refusal: { ...refusal, retryAfterSeconds: 1 } }
 }
 
 const limited = (rule: string, max: number, retryAfterSeconds: number): Result<never> => {

@@ -39,7 +39,7 @@ export async function replay(deps: {
   const unsettled: Grant[] = []
   for (const grant of grants.values()) {
     const mintLost = grant.status !== 'ended' && grant.ledger.issued === undefined
-    const restored = grant.status === 'ending' ? { ...grant, retryAtMs: deps.clock.now() } : grant
+    const restored = resumed(grant, tasks, deps.clock.now())
     await deps.registry.restore({ ...restored, mintLost })
     if (mintLost) unsettled.push(grant)
   }
@@ -47,6 +47,13 @@ export async function replay(deps: {
     if (task.status === 'open' || (task.endedAtMs ?? 0) >= since) await deps.tasks.restore(task)
   for (const approval of approvals.values()) if (approval.expiresAtMs >= since) await deps.approvals.restore(approval)
   return { entries, unsettled }
+}
+
+/** What is ending goes on ending, and so does what hangs on a task that has ended: a crash may have come in between. */
+function resumed(grant: Grant, tasks: ReadonlyMap<string, Task>, nowMs: number): Grant {
+  const orphaned = grant.status === 'active' && grant.task !== undefined && tasks.get(grant.task)?.status !== 'open'
+  if (orphaned) return { ...grant, status: 'ending', cause: 'task_ended', retryAtMs: nowMs }
+  return grant.status === 'ending' ? { ...grant, retryAtMs: nowMs } : grant
 }
 
 function applyToGrants(
@@ -81,6 +88,10 @@ function applyToGrants(
 
 function applyToTasks(tasks: Map<string, Task>, entry: Entry): void {
   const atMs = Date.parse(entry.time)
+  if (entry.kind === 'grant.intent' && entry.task_grant !== undefined) {
+    const task = tasks.get(entry.task ?? '')
+    if (task !== undefined) tasks.set(task.id, { ...task, granted: Math.max(task.granted ?? 0, entry.task_grant) })
+  }
   if (entry.kind === 'task.opened' && entry.task !== undefined) {
     tasks.set(entry.task, {
       id: entry.task as TaskId,
@@ -93,6 +104,13 @@ function applyToTasks(tasks: Map<string, Task>, entry: Entry): void {
       openedAtMs: atMs,
       expiresAtMs: Date.parse(entry.expires),
       endedAtMs: undefined,
+      granted: 0,
+      heartbeatSeconds: entry.heartbeat,
+      run: entry.run,
+      retry:
+        entry.idempotency_key === undefined
+          ? undefined
+          : { key: entry.idempotency_key, request: entry.idempotency_request ?? '' },
     })
   }
   if (entry.kind === 'task.ended') {

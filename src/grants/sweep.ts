@@ -42,9 +42,7 @@ export function createSweep(deps: Deps): Sweep {
 
   async function once(): Promise<void> {
     try {
-      for (const task of await deps.tasks.due(mostARound)) {
-        await deps.tasks.end(task, { cause: 'deadline', by: byBroker('deadline') })
-      }
+      await deps.tasks.endDue(mostARound)
       await deps.approvals.expireDue(mostARound)
       const due = await deps.registry.due(mostARound)
       const lost = due.filter((grant) => grant.status !== 'active' && grant.ledger.issued === undefined)

@@ -15,6 +15,10 @@ export interface Sealer {
   /** @throws BrokerFault `internal` when it was sealed with another key or altered. */
   open(sealed: string): Promise<LeaseHandle>
   hashOf(handle: LeaseHandle): string
+  /** The same for any other text that the broker alone must read again. */
+  sealText(text: string): string
+  /** @throws BrokerFault `internal` when it was sealed with another key or altered. */
+  openText(sealed: string): Promise<string>
 }
 
 const keyBytes = 32
@@ -36,24 +40,41 @@ export function createSealer(key: Uint8Array, older: readonly Uint8Array[] = [])
   const keys = new Map([...older, key].map((each) => [keyId(each), each]))
   const kid = keyId(key)
   const header = base64url(JSON.stringify({ alg: 'dir', enc: 'A256GCM', kid }))
+  // Not by the library: that goes through the thread pool, for ten times the cost. `openText` is by the library, so that a seal
+  // which is no JWE to others is none to us.
+  function sealText(text: string): string {
+    const nonce = publicRandom(nonceBytes)
+    const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(header))
+    const parts = [nonce, Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]), cipher.getAuthTag()]
+    return [header, '', ...parts.map(base64url)].join('.')
+  }
+
+  async function openText(sealed: string): Promise<string> {
+    const { plaintext } = await compactDecrypt(sealed, ({ kid: named }) => keys.get(named ?? '') ?? key, {
+      keyManagementAlgorithms: ['dir'],
+      contentEncryptionAlgorithms: ['A256GCM'],
+    })
+    return new TextDecoder().decode(plaintext)
+  }
+
   return {
     hashOf: (handle) => sha256Hex(canonicalJson(handle)),
-    // Not by the library: that goes through the thread pool, for ten times the cost. `open` is by the library, so that a seal
-    // which is no JWE to others is none to us.
     seal(handle) {
       const text = canonicalJson(handle)
-      const nonce = publicRandom(nonceBytes)
-      const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(header))
-      const parts = [nonce, Buffer.concat([cipher.update(text), cipher.final()]), cipher.getAuthTag()]
-      return { hash: sha256Hex(text), sealed: [header, '', ...parts.map(base64url)].join('.') }
+      return { hash: sha256Hex(text), sealed: sealText(text) }
+    },
+    sealText,
+    async openText(sealed) {
+      try {
+        return await openText(sealed)
+      } catch {
+        // The cause may quote the text, so it is not kept.
+        throw new BrokerFault('internal', 'a sealed text cannot be opened: it was altered or its key is gone')
+      }
     },
     async open(sealed) {
       try {
-        const { plaintext } = await compactDecrypt(sealed, ({ kid: named }) => keys.get(named ?? '') ?? key, {
-          keyManagementAlgorithms: ['dir'],
-          contentEncryptionAlgorithms: ['A256GCM'],
-        })
-        return handleSchema.parse(JSON.parse(new TextDecoder().decode(plaintext)))
+        return handleSchema.parse(JSON.parse(await openText(sealed)))
       } catch {
         // The cause may quote the handle, so it is not kept.
         throw new BrokerFault('internal', 'a sealed lease handle cannot be opened: it was altered or its key is gone')

@@ -75,7 +75,7 @@ describe('github-actions', () => {
   it('reads both forms of sub, and names the run and its attempt', async () => {
     const s = scene(issuer, { flavour: 'github-actions' })
     for (const claims of [byName, immutable]) {
-      expect((await s.identity(await s.sign(claims))).run).toBe('run/99/2')
+      expect((await s.identity(await s.sign(claims))).run).toBe('run/99/attempt/2')
     }
     expect((await s.identity(await s.sign({ ...byName, run_attempt: undefined }))).run).toBeUndefined()
   })

@@ -98,6 +98,13 @@ const sources: readonly Source[] = [
   column('bundles', 'integer'),
   column('destination', 'text'),
   column('v', 'integer'),
+  column('task_grant', 'integer'),
+  column('idempotency_key', 'text'),
+  column('idempotency_request', 'text'),
+  column('replaces', 'text'),
+  column('params_sealed', 'text', 'params'),
+  column('heartbeat', 'integer'),
+  column('run', 'text'),
 ]
 
 export const columns: readonly Column[] = sources
