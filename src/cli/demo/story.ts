@@ -58,7 +58,7 @@ export function story({ as, databaseUrl }: Stage): readonly Scene[] {
       async show() {
         const problem = await problemOf(as('coding-agent').issue({ purpose: 'fix-bug' }))
         return {
-          ok: problem?.code === 'condition_failed',
+          ok: problem?.code === 'task_required',
           words:
             problem === undefined
               ? 'it was not refused'
