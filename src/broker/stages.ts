@@ -129,7 +129,10 @@ export function createStages(deps: BrokerDeps): Stages {
     const counters = await registry.counters(workload, wanted.purpose)
     const task = wanted.task === '' ? undefined : await tasks.get(wanted.task)
     const ofTask = task && { active: await registry.liveOfTask(task.id), grants: task.granted ?? 0 }
-    const room = withoutReplaced({ ...counters, ...(ofTask && { task: ofTask }) }, wanted)
+    const all = { ...counters, ...(ofTask && { task: ofTask }) }
+    // Looked at after the counters: whoever opens a grant with the same key meanwhile is not taken for somebody else.
+    const replaces = wanted.retry !== undefined && (await registry.liveOfKey(wanted.retry.key)) > 0
+    const room = replaces ? withoutReplaced(all) : all
     return decide(entered.policies, entered.identity, wanted, room, clock.now())
   }
 
@@ -314,16 +317,11 @@ const within = <W extends AccessRequest>(wanted: W, task: Pick<Task, 'id' | 'exp
 })
 
 /** The place of the grant that this one replaces is free by the time this one takes its own. */
-function withoutReplaced(counters: Counters, { retry, task }: Wanted): Counters {
-  const before = retry?.before
-  if (before === undefined || before.status === 'ended') return counters
-  const sameTask = counters.task !== undefined && before.task === task
-  return {
-    ...counters,
-    active: counters.active - 1,
-    ...(sameTask && { task: { ...counters.task, active: counters.task.active - 1 } }),
-  }
-}
+const withoutReplaced = ({ active, task, ...rest }: Counters): Counters => ({
+  ...rest,
+  active: active - 1,
+  ...(task !== undefined && { task: { ...task, active: Math.max(0, task.active - 1) } }),
+})
 
 const retryIn = ({ key, request, before }: Retry): NonNullable<Grant['retry']> => ({
   key,

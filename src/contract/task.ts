@@ -26,6 +26,7 @@ export const taskSchema = z
       .describe(
         'When its holder must have said again that it is at work; null where nobody asks, and once it has ended',
       ),
+    heartbeat_seconds: z.int().nullable().describe('How long its holder may be silent; null where nobody asks'),
     run: z
       .string()
       .nullable()

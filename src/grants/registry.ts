@@ -35,6 +35,8 @@ export interface Registry {
   counters(workload: string, purpose: string): Promise<Counters>
   /** Live grants of a task. */
   liveOfTask(task: string): Promise<number>
+  /** Live grants of an Idempotency-Key: one or none. */
+  liveOfKey(key: string): Promise<number>
   due(limit: number): Promise<readonly Grant[]>
   /** Puts a replayed grant in place. */
   restore(grant: Grant): Promise<void>
@@ -157,6 +159,7 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
       return { active, lastMinute: await state.hits(rateKey(workload, purpose), rateWindowMs) }
     },
     liveOfTask: (task) => state.count('grant', liveOfTask(task)),
+    liveOfKey: (key) => state.count('grant', liveOfKey(key)),
     async due(limit) {
       return load(await state.due('grant', clock.now(), limit))
     },
@@ -170,14 +173,14 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
 function placesOf(grant: Grant, limits: Access['limits']): readonly (LabelLimit & { readonly rule: string })[] {
   const { active, taskActive } = limits
   return [
+    // One key never holds two secrets, whoever asks at once.
+    ...(grant.retry === undefined ? [] : [{ rule: 'idempotency_key', label: liveOfKey(grant.retry.key), max: 1 }]),
     ...(active === undefined
       ? []
       : [{ rule: 'limits.active', label: `live=${grant.workload}/${grant.purpose}`, max: active }]),
     ...(taskActive === undefined || grant.task === undefined
       ? []
       : [{ rule: 'task.active', label: liveOfTask(grant.task), max: taskActive }]),
-    // One key never holds two secrets, whoever asks at once.
-    ...(grant.retry === undefined ? [] : [{ rule: 'idempotency_key', label: liveOfKey(grant.retry.key), max: 1 }]),
   ]
 }
 

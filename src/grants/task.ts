@@ -91,6 +91,7 @@ export const taskView = (task: Task): TaskView => ({
   expires_at: timeText(task.expiresAtMs),
   ended_at: task.endedAtMs === undefined ? null : timeText(task.endedAtMs),
   heartbeat_due_at: task.status === 'open' ? timeOrNull(heartbeatDueMs(task)) : null,
+  heartbeat_seconds: task.heartbeatSeconds ?? null,
   run: task.run ?? null,
   grants: task.granted ?? 0,
 })

@@ -13,6 +13,7 @@ for (const vault of ['embedded', 'bao-raft'] as const) {
       world = await startWorld({
         vault,
         async policies({ edit }) {
+          await edit('workloads/order-repair.yaml', (text) => text.replace('active: 1', 'active: 2'))
           await edit('workloads/checkout.yaml', (text) => text.replace('active: 4, per_minute: 30', 'active: 1'))
         },
       })

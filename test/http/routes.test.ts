@@ -38,6 +38,7 @@ const task: TaskView = {
   expires_at: at,
   ended_at: null,
   heartbeat_due_at: null,
+  heartbeat_seconds: null,
   run: null,
   grants: 0,
 }

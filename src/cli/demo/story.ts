@@ -86,7 +86,7 @@ export function story({ as, databaseUrl }: Stage): readonly Scene[] {
       step: 'task_end',
       title: 'The task ends, and its credential with it',
       async show() {
-        const { grants } = await as('coding-agent').endTask(task, 'corrected')
+        const { grants } = await as('coding-agent').endTask(task, { outcome: 'corrected' })
         const refused = await isRefused(user('coding-agent'))
         const [first] = grants
         return {
