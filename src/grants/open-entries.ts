@@ -23,7 +23,7 @@ interface Thing {
   renewed: boolean
   /** The how many-th grant of its task it is. */
   taskGrant?: number
-  /** Of an open task: the last grant that it counted and that has ended, because only that one tells how many there were. */
+  /** Of a task: the last grant that it counted and that has ended, because only that one tells how many there were. */
   lastGrant?: Thing
 }
 
@@ -53,7 +53,7 @@ export function createOpenEntries(options: {
       const task = open.get(entry.task ?? '')
       if (task !== undefined && thing.taskGrant > (task.lastGrant?.taskGrant ?? 0)) task.lastGrant = thing
     }
-    ended.push({ atMs: Date.parse(entry.time), indexes: thing.indexes })
+    ended.push({ atMs: Date.parse(entry.time), indexes: indexesOf(thing) })
     if (ended.length > 2 * mostEnded) ended.splice(0, ended.length - mostEnded)
   }
 
@@ -77,13 +77,16 @@ export function createOpenEntries(options: {
     list() {
       const now = options.now()
       const indexes: number[] = []
-      for (const thing of open.values()) indexes.push(...thing.indexes, ...(thing.lastGrant?.indexes ?? []))
+      for (const thing of open.values()) indexes.push(...indexesOf(thing))
       for (const thing of ended.slice(-mostEnded)) if (thing.atMs > now - keepEndedMs) indexes.push(...thing.indexes)
       for (const { untilMs, index } of uses) if (untilMs > now) indexes.push(index)
       return Float64Array.from(indexes).sort()
     },
   }
 }
+
+const indexesOf = ({ indexes, lastGrant }: Thing): readonly number[] =>
+  lastGrant === undefined ? indexes : [...indexes, ...lastGrant.indexes]
 
 function subjectOf(entry: Entry): string | undefined {
   if (entry.kind.startsWith('grant.')) return entry.grant

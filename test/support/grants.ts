@@ -146,7 +146,11 @@ export function grantsStage(ledger: Ledger, clock: FakeClock, scripted = scripte
       task: options.task,
       approval: undefined,
     }
-    const opening = openGrant(id, access, origin, clock.now())
+    const counted = options.task === undefined ? undefined : await tasks.count(options.task, undefined)
+    const opening = {
+      ...openGrant(id, access, origin, clock.now()),
+      ...(counted?.ok === true && { taskGrant: counted.value }),
+    }
     const opened = await registry.open(opening, options.limits ?? access.limits)
     if (!opened.ok) throw new Error(opened.refusal.code)
     const { grant } = await registry.record(opening, {
@@ -161,6 +165,7 @@ export function grantsStage(ledger: Ledger, clock: FakeClock, scripted = scripte
       ceilings: access.ceilings.map((ceiling) => ({ ...ceiling })),
       data: ['orders'],
       sensitivity: 'medium',
+      task_grant: opening.taskGrant,
     })
     return grant
   }
