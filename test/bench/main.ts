@@ -15,12 +15,14 @@ import { measureProofs } from './prove.ts'
 import { measureQueries } from './query.ts'
 import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
 import { type BenchVault, startVault } from './vault.ts'
+import { measureVerification } from './verify.ts'
 import { createIssuer, type EngineName, engines } from './world.ts'
 
 const parts = [
   'policy',
   'ledger',
   'prove',
+  'verify',
   'query',
   'export',
   'broker',
@@ -51,6 +53,7 @@ const full = {
   refusalRounds: 8,
   ledgerRuns: 5,
   ledgerMs: 2_000,
+  verifyRuns: 5,
   provenEntries: 1_000_000,
 }
 const quick = {
@@ -62,6 +65,7 @@ const quick = {
   refusalRounds: 3,
   ledgerRuns: 3,
   ledgerMs: 1_000,
+  verifyRuns: 3,
   provenEntries: 100_000,
 }
 
@@ -138,6 +142,10 @@ async function measure(
   if (wanted('prove')) {
     say(`ledger: proofs over ${plan.provenEntries.toLocaleString('en-US')} entries`)
     done({ prove: await measureProofs(plan.provenEntries, 1000) })
+  }
+  if (wanted('verify')) {
+    say(`ledger: verification of ${plan.provenEntries.toLocaleString('en-US')} entries`)
+    done({ verify: await measureVerification(plan.provenEntries, plan.verifyRuns) })
   }
   if (wanted('export')) {
     say(`ledger: exports of ${plan.provenEntries.toLocaleString('en-US')} entries`)

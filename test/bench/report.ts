@@ -6,6 +6,7 @@ import type { PolicyFigures } from './policy.ts'
 import type { ProveFigures } from './prove.ts'
 import type { QueryFigures } from './query.ts'
 import type { ReloadFigures } from './reload.ts'
+import type { VerifyFigures } from './verify.ts'
 import type { EngineName } from './world.ts'
 
 /** One promise and what was measured. */
@@ -30,6 +31,7 @@ export interface Measured {
     readonly rssMb: number
   }
   readonly prove?: ProveFigures
+  readonly verify?: VerifyFigures
   readonly query?: QueryFigures
   readonly exports?: { readonly entries: number; readonly figures: readonly ExportFigures[] }
   readonly grants?: { readonly readyMs: number; readonly rssMb: number }
@@ -63,6 +65,7 @@ export function rowsOf({
   ledger,
   start,
   prove,
+  verify,
   query,
   grants,
 }: Measured): readonly Row[] {
@@ -98,6 +101,11 @@ export function rowsOf({
   if (prove !== undefined) {
     const what = `entry by index proved and verified from a folder of ${grouped(prove.entries)}, p50`
     rows.push(atMost(what, 5, prove.p50Ms, ' ms'))
+  }
+  if (verify !== undefined) {
+    const { entries, perSecond, mostMb } = verify
+    rows.push(atLeast(`entries verified a second, a folder of ${grouped(entries)}`, 150_000, perSecond, 0))
+    rows.push(atMost('most resident memory of that', 100, mostMb, ' MB', 1))
   }
   if (query !== undefined) {
     const over = `over ${grouped(query.entries)} entries, p99`
@@ -158,6 +166,7 @@ export function otherLines({
   ledger,
   start,
   prove,
+  verify,
   query,
   exports,
   grants,
@@ -186,6 +195,14 @@ export function otherLines({
         `written, ${receiptP50Ms.toFixed(2)} ms p50; the oldest grant found in ${oldestGrantSeconds.toFixed(1)} s`,
     )
   }
+  if (verify !== undefined) {
+    const { entries, bytes, readSeconds, hashSeconds } = verify
+    lines.push(
+      `verification of ${grouped(entries)} entries, at best: one thread reads their ${(bytes / 1e6).toFixed(0)} MB of files in ` +
+        `${readSeconds.toFixed(1)} s and does SHA-256 of as many leaves and nodes in ${hashSeconds.toFixed(1)} s, ` +
+        `${grouped(Math.round(entries / (readSeconds + hashSeconds)))} entries a second`,
+    )
+  }
   if (query !== undefined) {
     const { byGrant, byUser, byWorkload, bytesPerEntry, rebuildSeconds, longestStallMs, openSeconds } = query
     lines.push(
@@ -199,9 +216,7 @@ export function otherLines({
   }
   for (const { form, perSecond, mostMb } of exports?.figures ?? []) {
     const all = grouped(exports?.entries ?? 0)
-    lines.push(
-      `${form} of ${all} entries: ${grouped(Math.round(perSecond))} a second, at most ${mostMb.toFixed(0)} MiB`,
-    )
+    lines.push(`${form} of ${all} entries: ${grouped(Math.round(perSecond))} a second, at most ${mostMb.toFixed(0)} MB`)
   }
   if (broker !== undefined) {
     const { known, stranger } = broker.refusals

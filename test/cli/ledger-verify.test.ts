@@ -1,4 +1,4 @@
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { Io } from '../../src/cli/command.ts'
@@ -70,12 +70,25 @@ describe('writ ledger verify', () => {
       expect(out).toMatch(/^NOT verified: 1 problem$/m)
     }))
 
+  it.each([
+    ['tile/0/001', 9000, /^PROBLEM +tile: tile\/0\/001 holds more than 8192 bytes/m],
+    ['tile/entries/001', 2 ** 25, /^PROBLEM +bundle: tile\/entries\/001: it holds more than 16777472 bytes/m],
+  ])('exits 6 and names %s when it is larger than any may be', (path, size, problem) =>
+    withLog(async (dir) => {
+      await truncate(join(dir, path), size)
+      const { status, out } = await verify([dir])
+      expect(status).toBe(6)
+      expect(out).toMatch(problem)
+    }),
+  )
+
   it('exits 1 for what cannot be read, and says which file', () =>
     withLog(async (dir) => {
-      await writeFile(join(dir, 'tile/0/001'), Buffer.alloc(9000))
+      await rm(join(dir, 'tile/0/001'))
+      await mkdir(join(dir, 'tile/0/001'))
       const { status, out, err } = await verify([dir])
       expect({ status, out }).toEqual({ status: 1, out: '' })
-      expect(err).toContain('tile/0/001 is larger than 8192 bytes')
+      expect(err).toContain('tile/0/001 cannot be read')
     }))
 
   it.each<[string, string[]]>([

@@ -21,7 +21,7 @@ interface Run {
 }
 
 /** A short life of a ledger with everything in it: making or recovering, batches, new segments, checkpoints, closing. */
-async function live(dir: string, faultAt: number, fault: Verdict): Promise<Run> {
+async function live(dir: string, faultAt: number, fault: Verdict, segmentBytes = 700): Promise<Run> {
   const operations: Operation[] = []
   const disk = faultyDisk((operation) => {
     operations.push(operation)
@@ -31,7 +31,7 @@ async function live(dir: string, faultAt: number, fault: Verdict): Promise<Run> 
   const acknowledged: Position[] = []
   let ledger: FileLedger
   try {
-    ledger = await openTestLedger(dir, { fs: disk, clock, segmentBytes: 700, checkpointIntervalMs: 100 })
+    ledger = await openTestLedger(dir, { fs: disk, clock, segmentBytes, checkpointIntervalMs: 100 })
   } catch (error) {
     expect(error).toMatchObject(unavailable)
     return { operations, acknowledged, checkpoint: undefined }
@@ -42,7 +42,7 @@ async function live(dir: string, faultAt: number, fault: Verdict): Promise<Run> 
       if (append.status === 'fulfilled') acknowledged.push(append.value)
       else expect(append.reason).toMatchObject(unavailable)
     }
-    if (batch === 1) await publish(ledger, clock.advance)
+    if (batch === 1 || (batch === 2 && segmentBytes > 700)) await publish(ledger, clock.advance)
   }
   await ledger.close()
   return { operations, acknowledged, checkpoint: ledger.checkpoint() }
@@ -86,6 +86,25 @@ describe('a disk that fails once', () => {
           if (fault === 'short' && operations[at]?.verb !== 'write') continue
           const dir = join(folder, String(at))
           await expectNothingLost(dir, await live(dir, at, fault), 0)
+        }
+      }),
+  )
+
+  it.each(kinds)(
+    'at any single operation (%s) while segments are written ahead costs no acknowledged entry',
+    { timeout: 120_000 },
+    (fault) =>
+      withFolder(async (folder) => {
+        // So large that half of it is full well before the next one is needed.
+        const segmentBytes = 1200
+        const { operations, acknowledged } = await live(join(folder, 'whole'), -1, 'do', segmentBytes)
+        expect(acknowledged).toHaveLength(12)
+        expect(operations.filter(({ verb, path }) => verb === 'rename' && path.endsWith('.log'))).toHaveLength(1)
+        expect(operations.map(({ verb }) => verb)).toContain('truncate')
+        for (let at = 0; at < operations.length; at++) {
+          if (fault === 'short' && operations[at]?.verb !== 'write') continue
+          const dir = join(folder, String(at))
+          await expectNothingLost(dir, await live(dir, at, fault, segmentBytes), 0)
         }
       }),
   )

@@ -14,10 +14,10 @@ import { writeRawLedger } from '../support/raw-ledger.ts'
 
 const { vkey } = testKey
 
-/** One life of a ledger: batches of entries, then a proper end, or a crash that takes up to `cut` bytes of the unsigned tail. */
+/** One life of a ledger: batches of entries, then a proper end, or a crash that takes up to `cut` bytes of the unsigned tail and leaves zeros. */
 const life = fc.record({
   batches: fc.array(fc.integer({ min: 1, max: 6 }), { maxLength: 5 }),
-  end: fc.option(fc.record({ cut: fc.nat(1500) }), { nil: 'close' as const }),
+  end: fc.option(fc.record({ cut: fc.nat(1500), zeros: fc.nat(3000) }), { nil: 'close' as const }),
 })
 
 /** Lives one life and gives what a later one must find. */
@@ -38,7 +38,9 @@ async function live(dir: string, { batches, end }: typeof life extends fc.Arbitr
   const { size } = await stat(segmentFile(dir))
   const length = Math.max(signedBytes, size - end.cut)
   await truncate(segmentFile(dir), length)
-  return entries.slice(0, await wholeEntries(dir))
+  const whole = await wholeEntries(dir)
+  await truncate(segmentFile(dir), length + end.zeros)
+  return entries.slice(0, whole)
 }
 
 async function wholeEntries(dir: string): Promise<number> {

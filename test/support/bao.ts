@@ -12,6 +12,9 @@ export interface TestBao {
   readonly unsealKey: string | undefined
   /** File the audit device writes to, in raft mode. */
   readonly auditLog: string | undefined
+  readonly pid: number
+  /** Kills it, without a word to it, and starts it again over the same storage; of use on raft alone. */
+  crash(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -51,7 +54,10 @@ async function startDev(name: string, folder: string): Promise<TestBao> {
   ])
   const address = `http://127.0.0.1:${port}`
   await answering(server, address)
-  return { address, rootToken, unsealKey: undefined, auditLog: undefined, stop: () => server.stop() }
+  const crash = async () => {
+    throw new Error('what is in memory is gone after a crash')
+  }
+  return { address, rootToken, unsealKey: undefined, auditLog: undefined, pid: server.pid, crash, stop: server.stop }
 }
 
 async function startRaft(name: string, folder: string, tries: number): Promise<TestBao> {
@@ -71,22 +77,48 @@ async function startRaft(name: string, folder: string, tries: number): Promise<T
       `api_addr = "${address}"\ncluster_addr = "https://127.0.0.1:${clusterPort}"\n` +
       `${name === 'vault' ? 'disable_mlock = true\n' : ''}${audit}`,
   )
-  const server = run(name, folder, [`-config=${config}`])
-  await answering(server, address)
+  const start = async (): Promise<Running> => {
+    const started = run(name, folder, [`-config=${config}`])
+    await answering(started, address)
+    return started
+  }
+  let server = await start()
   const open = vaultApi(address, '')
   const init = await open('PUT', 'sys/init', { secret_shares: 1, secret_threshold: 1 })
   const { root_token: rootToken, keys } = init.body as { root_token: string; keys: string[] }
   const unsealKey = keys[0] ?? ''
-  await open('PUT', 'sys/unseal', { key: unsealKey })
-  await eventually(async () => ((await open('GET', 'sys/health')).status === 200 ? true : undefined), 'the node leads')
+  const unseal = async (): Promise<void> => {
+    await open('PUT', 'sys/unseal', { key: unsealKey })
+    await eventually(
+      async () => ((await open('GET', 'sys/health')).status === 200 ? true : undefined),
+      'the node leads',
+    )
+  }
+  await unseal()
   if (name === 'vault') {
     await vaultApi(address, rootToken)('PUT', 'sys/audit/file', { type: 'file', options: { file_path: auditLog } })
   }
-  return { address, rootToken, unsealKey, auditLog, stop: () => server.stop() }
+  return {
+    address,
+    rootToken,
+    unsealKey,
+    auditLog,
+    get pid() {
+      return server.pid
+    },
+    async crash() {
+      await server.kill()
+      server = await start()
+      await unseal()
+    },
+    stop: () => server.stop(),
+  }
 }
 
 interface Running {
   readonly child: ChildProcess
+  readonly pid: number
+  kill(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -95,12 +127,17 @@ function run(name: string, folder: string, options: readonly string[]): Running 
   const env = { ...rest, HOME: folder }
   const child = spawn(name, ['server', ...options], { stdio: 'ignore', cwd: folder, env })
   const release = child.pid === undefined ? () => {} : guard(child.pid, 'KILL', folder)
+  const kill = async (): Promise<void> => {
+    child.kill('SIGKILL')
+    await ended(child)
+    release()
+  }
   return {
     child,
+    pid: child.pid ?? 0,
+    kill,
     async stop() {
-      child.kill('SIGKILL')
-      await ended(child)
-      release()
+      await kill()
       await rm(folder, { recursive: true, force: true })
     },
   }

@@ -15,7 +15,8 @@ usage: writ doctor [--config writ.yaml] [--json]
 
 Checks what the broker needs, from where it will run, and says how to fix what is wrong: the configuration, the policies, the
 folder and keys of the ledger, the certificate; whether Vault is there, unsealed, lets the broker in and lets it mint what
-the policies name; the keys of every issuer; the clock; whether tokens are meant for this broker. It changes nothing.
+the policies name; whether each witness of the ledger is there, has the key that is configured, knows this ledger and has not seen
+more of it; the keys of every issuer; the clocks; whether tokens are meant for this broker. It changes nothing.
 
   --config FILE       the configuration (default: WRIT_CONFIG, then ./writ.yaml when there is one)
   --health            only ask the broker that runs here whether it is alive (exit status 5 when not)
@@ -69,6 +70,8 @@ async function examine(file: string | undefined, io: Io, tell: (findings: readon
   tell(policyFindings(policies, problemText, config))
   const { checkFiles } = await import('../doctor/files.ts')
   tell(checkFiles(config, io.clock.now()))
+  const { checkWitnesses } = await import('../doctor/witnesses.ts')
+  tell(await checkWitnesses(config, io.clock))
   const set = policies.ok ? policies.set : undefined
   const { checkVault } = await import('../doctor/vault.ts')
   tell(await checkVault(config, set, io.clock))

@@ -36,8 +36,8 @@ export function createFolderSource(dir: string): TileSource {
 
   return {
     atOnce: 1,
-    checkpoint: async () => read(join(dir, 'checkpoint'), maxCheckpointBytes),
-    manifest: async () => read(join(dir, 'manifest'), maxCheckpointBytes),
+    checkpoint: async () => readNote(join(dir, 'checkpoint')),
+    manifest: async () => readNote(join(dir, 'manifest')),
     async tile(id) {
       const found = find(id)
       if (found !== undefined || id.width === tileWidth) return found
@@ -54,13 +54,18 @@ export function createFolderSource(dir: string): TileSource {
   }
 }
 
-/** Reads a file, into a buffer that is there for it and grows with it if given. */
+function readNote(path: string): Buffer | undefined {
+  const bytes = read(path, maxCheckpointBytes)
+  if (bytes === undefined || bytes.length <= maxCheckpointBytes) return bytes
+  throw new SourceError(`${path} is larger than ${maxCheckpointBytes} bytes`)
+}
+
+/** Reads a file, but no more than one byte beyond `maxBytes`; into a buffer that is there for it and grows with it if given. */
 function read(path: string, maxBytes: number, into?: { bytes: Buffer }): Buffer | undefined {
   const file = open(path)
   if (file === undefined) return undefined
   try {
-    const { size } = fstatSync(file)
-    if (size > maxBytes) throw new SourceError(`${path} is larger than ${maxBytes} bytes`)
+    const size = Math.min(fstatSync(file).size, maxBytes + 1)
     const bytes = into !== undefined && into.bytes.length >= size ? into.bytes : Buffer.allocUnsafeSlow(size)
     if (into !== undefined) into.bytes = bytes
     let length = 0
@@ -69,7 +74,7 @@ function read(path: string, maxBytes: number, into?: { bytes: Buffer }): Buffer 
     }
     return bytes.subarray(0, length)
   } catch (cause) {
-    throw cause instanceof SourceError ? cause : unreadable(path, cause)
+    throw unreadable(path, cause)
   } finally {
     closeSync(file)
   }

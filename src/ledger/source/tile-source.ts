@@ -8,7 +8,10 @@ export interface FoundTile {
   readonly path: string
   /** Hashes or entries it should hold; at least as many as were asked for. */
   readonly width: number
-  /** As found: neither length nor content is checked. */
+  /**
+   * As found: neither length nor content is checked. What is longer than `maxTileBytes` is cut one byte after that, so that it is seen
+   * to be too long: such a tile is wrong, while the log can be read.
+   */
   readonly bytes: Buffer
 }
 

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { gunzipSync } from 'node:zlib'
+import { constants, createGunzip } from 'node:zlib'
 import { Agent, type Dispatcher, request } from 'undici'
 import { type TileId, tilePath, tileWidth, widthAt } from '../log/tile.ts'
 import {
@@ -37,6 +37,7 @@ export function createUrlSource({ url, token, signal, retryMs = 500 }: UrlSource
   const closing = new AbortController()
   const ended = signal === undefined ? closing.signal : AbortSignal.any([signal, closing.signal])
 
+  /** What stands there, but no more than one byte beyond `maxBytes`. */
   async function get(path: string, maxBytes: number): Promise<Buffer | undefined> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -87,9 +88,15 @@ export function createUrlSource({ url, token, signal, retryMs = 500 }: UrlSource
     return token === undefined || at.origin !== url.origin ? {} : { authorization: `Bearer ${await token()}` }
   }
 
+  async function getNote(path: string): Promise<Buffer | undefined> {
+    const bytes = await get(path, maxCheckpointBytes)
+    if (bytes === undefined || bytes.length <= maxCheckpointBytes) return bytes
+    throw new SourceError(`${url.host} sent more than ${maxCheckpointBytes} bytes for ${path}`)
+  }
+
   /** A narrower tile than the server keeps by now; its checkpoint tells how wide the one is that it keeps. */
   async function wider(id: TileId): Promise<FoundTile | undefined> {
-    const width = widthAt(claimedSize(await get('checkpoint', maxCheckpointBytes)), id.level, id.n)
+    const width = widthAt(claimedSize(await getNote('checkpoint')), id.level, id.n)
     return width > id.width && width < tileWidth ? find({ ...id, width }) : undefined
   }
 
@@ -101,7 +108,7 @@ export function createUrlSource({ url, token, signal, retryMs = 500 }: UrlSource
 
   return {
     atOnce,
-    checkpoint: () => get('checkpoint', maxCheckpointBytes),
+    checkpoint: () => getNote('checkpoint'),
     async tile(id) {
       const found = await find(id)
       if (found !== undefined || id.width === tileWidth) return found
@@ -134,9 +141,9 @@ async function read(
     if (statusCode === 429 || statusCode >= 500) throw new PassingFault(`${at.host} answered ${statusCode}`)
     if (statusCode !== 200) throw new SourceError(`${at.host} answered ${statusCode}`)
     const encoding = headers['content-encoding'] ?? 'identity'
-    if (encoding === 'gzip') return decompress(await bounded(body, at, mostGzipBytes(maxBytes)), at, maxBytes)
+    if (encoding === 'gzip') return await inflate(await readUpTo(body, mostGzipBytes(maxBytes) + 1), at, maxBytes)
     if (encoding !== 'identity') throw new SourceError(`${at.host} sent an encoding that was not asked for`)
-    return await bounded(body, at, maxBytes)
+    return await readUpTo(body, maxBytes + 1)
   } finally {
     body.destroy()
   }
@@ -145,22 +152,28 @@ async function read(
 /** Hashes do not get smaller by compression but larger: by a header, and a little for each block. */
 const mostGzipBytes = (bytes: number): number => bytes + Math.ceil(bytes / 256) + 1024
 
-async function bounded(body: AsyncIterable<Buffer>, at: URL, maxBytes: number): Promise<Buffer> {
+/** The first bytes of a stream, of which no more is taken. */
+async function readUpTo(stream: AsyncIterable<Buffer>, most: number): Promise<Buffer> {
   const chunks: Buffer[] = []
   let size = 0
-  for await (const chunk of body) {
-    size += chunk.length
-    if (size > maxBytes) throw new SourceError(`${at.host} sent more than ${maxBytes} bytes for ${at.pathname}`)
+  for await (const chunk of stream) {
     chunks.push(chunk)
+    size += chunk.length
+    if (size >= most) break
   }
-  return Buffer.concat(chunks)
+  return Buffer.concat(chunks, Math.min(size, most))
 }
 
-function decompress(bytes: Buffer, at: URL, maxBytes: number): Buffer {
+async function inflate(bytes: Buffer, at: URL, maxBytes: number): Promise<Buffer> {
+  const cut = bytes.length > mostGzipBytes(maxBytes)
+  const gunzip = createGunzip(cut ? { finishFlush: constants.Z_SYNC_FLUSH } : {})
   try {
-    return gunzipSync(bytes, { maxOutputLength: maxBytes })
+    gunzip.end(bytes)
+    const inflated = await readUpTo(gunzip, maxBytes + 1)
+    if (cut && inflated.length <= maxBytes) throw new Error('it is longer than what it holds')
+    return inflated
   } catch (cause) {
-    throw new SourceError(`${at.host} sent bad gzip, or too much of it, for ${at.pathname}`, { cause })
+    throw new SourceError(`${at.host} sent bad gzip for ${at.pathname}`, { cause })
   }
 }
 

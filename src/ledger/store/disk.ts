@@ -64,9 +64,32 @@ export async function writeAll(file: DiskFile, bytes: Uint8Array, position: numb
   }
 }
 
+/** Where that many bytes are read to. */
+export type Memory = (bytes: number) => Buffer
+
+/**
+ * Memory that is used again with each call, for who is done with what was read before. Buffers are outside the heap: V8 starts
+ * to mark the heap for every few MiB of new ones, and everything waits some 8 ms for that.
+ */
+export function reusedMemory(): Memory {
+  let kept = Buffer.alloc(0)
+  return (bytes) => {
+    if (bytes > maxReusedBytes) return Buffer.allocUnsafe(bytes)
+    if (bytes > kept.length) kept = Buffer.allocUnsafe(Math.min(maxReusedBytes, bytes * 2))
+    return kept.subarray(0, bytes)
+  }
+}
+
+const maxReusedBytes = 1024 * 1024
+
 /** Reads up to `length` bytes; fewer only at the end of the file. */
-export async function readUpTo(file: DiskFile, length: number, position: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(length)
+export async function readUpTo(
+  file: DiskFile,
+  length: number,
+  position: number,
+  memory: Memory = Buffer.allocUnsafe,
+): Promise<Buffer> {
+  const buffer = memory(length)
   let done = 0
   while (done < length) {
     const { bytesRead } = await file.read(buffer, done, length - done, position + done)
@@ -77,7 +100,12 @@ export async function readUpTo(file: DiskFile, length: number, position: number)
 }
 
 /** A small file as bytes, or `undefined` when there is none. */
-export async function readSmallFile(disk: Disk, path: string, maxBytes: number): Promise<Buffer | undefined> {
+export async function readSmallFile(
+  disk: Disk,
+  path: string,
+  maxBytes: number,
+  memory?: Memory,
+): Promise<Buffer | undefined> {
   let file: DiskFile
   try {
     file = await disk.open(path, 'r')
@@ -88,7 +116,7 @@ export async function readSmallFile(disk: Disk, path: string, maxBytes: number):
   return closingAfter(file, async () => {
     const { size } = await file.stat()
     if (size > maxBytes) throw new Error(`${path} is larger than ${maxBytes} bytes`)
-    return readUpTo(file, size, 0)
+    return readUpTo(file, size, 0, memory)
   })
 }
 

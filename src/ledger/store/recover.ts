@@ -11,6 +11,7 @@ import { recordLeaf, recordText } from './record.ts'
 import {
   createSegment,
   describeSegment,
+  endOfData,
   findLaterBatch,
   listSegments,
   type Segment,
@@ -94,8 +95,8 @@ export async function recover(disk: Disk, dir: string, files: TileFiles, checkpo
       return await startSegment(found, files, scan.size)
     }
     refuseLoss(dir, tree, checkpoint)
-    const cutBytes = scan.size - opened.segment.end
-    await settleTail(opened, scan, cutBytes)
+    await settleTail(opened, scan)
+    const cutBytes = scan.end - opened.segment.end
     segments.push(opened.segment)
     return { base, segments, tail: opened.file, tree, cutBytes, lastTimeMs: await lastTime(found, files) }
   } catch (error) {
@@ -167,6 +168,8 @@ function comparison(checkpoint: Checkpoint, tree: RunningTree, dir: string): () 
 
 interface Scan {
   readonly size: number
+  /** Where the last byte ends that is not zero: what was written ahead for records to come is not unfinished. */
+  readonly end: number
   /** The file was being made when the process ended: no record can have been acknowledged from it. */
   readonly headerTorn: boolean
   /** Where the last batch begins. */
@@ -185,15 +188,16 @@ async function scanSegment(
   const header = await readUpTo(file, segmentHeaderBytes, 0)
   if (Buffer.compare(header, segmentHeader(segment.first)) !== 0) {
     // A torn header holds no record at all, so it can only be that of a file that was being made.
-    if (isLast && size <= segmentHeaderBytes) return { size, headerTorn: true, lastBatchAt: 0 }
+    if (isLast && size <= segmentHeaderBytes) return { size, end: size, headerTorn: true, lastBatchAt: 0 }
     throw damage(segment, 0, tree.size)
   }
   const lastBatchAt = await scanIntoTree(opened, size, tree, onLeaf)
-  if (size > segment.end) {
-    const later = isLast ? await findLaterBatch(file, tree.size, segment.end + 1, size) : size
+  const end = isLast ? await endOfData(file, segment.end, size) : size
+  if (end > segment.end) {
+    const later = isLast ? await findLaterBatch(file, tree.size, segment.end + 1, end) : end
     if (later !== undefined) throw damage(segment, segment.end, tree.size)
   }
-  return { size, headerTorn: false, lastBatchAt }
+  return { size, end, headerTorn: false, lastBatchAt }
 }
 
 const damage = ({ path }: Segment, offset: number, index: number): BrokerFault =>
@@ -224,11 +228,11 @@ async function scanIntoTree(
 }
 
 /**
- * Cuts the unfinished write off and makes the last batch durable by writing it again. Reading it back proves little: after
+ * Cuts the unfinished write off, and zeros written ahead, and makes the last batch durable by writing it again. Reading it back proves little: after
  * a failed fsync the page cache can show bytes that are not on the disk, and would never write them again by itself.
  */
-async function settleTail({ file, segment }: OpenedSegment, scan: Scan, cutBytes: number): Promise<void> {
-  if (cutBytes > 0) await file.truncate(segment.end)
+async function settleTail({ file, segment }: OpenedSegment, scan: Scan): Promise<void> {
+  if (scan.size > segment.end) await file.truncate(segment.end)
   const last = await readUpTo(file, segment.end - scan.lastBatchAt, scan.lastBatchAt)
   await writeAll(file, last, scan.lastBatchAt)
   await file.sync()

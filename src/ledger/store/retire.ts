@@ -1,6 +1,6 @@
 import { BrokerFault } from '../../base/errors.ts'
 import { hashBytes, parseBundle, type TileId, tilesBetween, tileWidth } from '../log/tile.ts'
-import { closingAfter, type Disk, syncFolder } from './disk.ts'
+import { closingAfter, type Disk, reusedMemory, syncFolder } from './disk.ts'
 import { frameBytes, recordLeaf } from './record.ts'
 import { type Segment, scanRecords, segmentHeaderBytes, segmentsFolder } from './segments.ts'
 import type { TileFiles } from './tile-files.ts'
@@ -14,7 +14,7 @@ export interface Retirement {
 }
 
 // Between two chunks the loop is free for appends.
-const chunkBytes = 32 * 1024
+const atOnce = 32 * 1024
 
 export function createRetirement(options: {
   readonly disk: Disk
@@ -29,6 +29,8 @@ export function createRetirement(options: {
   const { disk, dir, files, segments, onRetired, onError } = options
   /** Full tiles over entries before this one are durable. */
   let syncedTo = (segments[0]?.first ?? 0) - ((segments[0]?.first ?? 0) % tileWidth)
+  const scan = { atOnce, memory: reusedMemory() }
+  const [bundleMemory, hashMemory] = [reusedMemory(), reusedMemory()]
   let signedSize = 0
   let working: Promise<void> | undefined
   let failed = false
@@ -54,7 +56,7 @@ export function createRetirement(options: {
     let tile: ReadTile | undefined
     const file = await disk.open(segment.path, 'r')
     await closingAfter(file, async () => {
-      for await (const { buffer, spans } of scanRecords(file, segmentHeaderBytes, segment.end, chunkBytes)) {
+      for await (const { buffer, spans } of scanRecords(file, segmentHeaderBytes, segment.end, scan)) {
         for (const [start, end] of spans) {
           const n = Math.floor(index / tileWidth)
           if (tile?.n !== n) tile = await readTile(n)
@@ -72,9 +74,10 @@ export function createRetirement(options: {
     }
   }
 
+  /** Valid until the next one is read. */
   async function readTile(n: number): Promise<ReadTile> {
-    const bundle = await files.read({ level: 'entries', n, width: tileWidth })
-    const hashes = await files.read({ level: 0, n, width: tileWidth })
+    const bundle = await files.read({ level: 'entries', n, width: tileWidth }, bundleMemory)
+    const hashes = await files.read({ level: 0, n, width: tileWidth }, hashMemory)
     if (bundle === undefined || hashes?.length !== tileWidth * hashBytes) throw damagedTile(n)
     return { n, hashes, entries: parseBundle(bundle, tileWidth) }
   }

@@ -1,11 +1,21 @@
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { type Disk, type DiskFile, isCode, makeFolder, readUpTo, syncFolder, writeAll } from './disk.ts'
+import {
+  type Disk,
+  type DiskFile,
+  isCode,
+  type Memory,
+  makeFolder,
+  readUpTo,
+  reusedMemory,
+  syncFolder,
+  writeAll,
+} from './disk.ts'
 import { frameBytes, maxRecordBytes, readFrame } from './record.ts'
 
 /**
  * Segments are files `segments/<index of the first entry, 20 digits>.log`: a 20-byte header (`WRITLOG1`, u64 BE first index,
- * u32 BE CRC-32 of those 16 bytes), then records. Only the last one grows.
+ * u32 BE CRC-32 of those 16 bytes), then records. Only the last one grows; zeros after its records are room for more.
  */
 export const segmentHeaderBytes = 20
 const magic = Buffer.from('WRITLOG1')
@@ -104,16 +114,17 @@ export interface RecordChunk {
 
 /**
  * Reads sound records one after another from `from` up to `to`, in chunks, and stops before the first bytes that are not
- * one. Whoever reads compares where the last record ended with the size of the file.
+ * one. Whoever reads compares where the last record ended with the size of the file. With `memory` that is used again a chunk is
+ * valid until the next one.
  */
 export async function* scanRecords(
   file: DiskFile,
   from: number,
   to: number,
-  atOnce = chunkBytes,
+  { atOnce = chunkBytes, memory }: { readonly atOnce?: number; readonly memory?: Memory } = {},
 ): AsyncGenerator<RecordChunk> {
   for (let base = from; base < to; ) {
-    const buffer = await readUpTo(file, Math.min(Math.max(atOnce, maxRecordBytes), to - base), base)
+    const buffer = await readUpTo(file, Math.min(Math.max(atOnce, maxRecordBytes), to - base), base, memory)
     const spans: [number, number, number][] = []
     let at = 0
     for (let found = readFrame(buffer, at); found !== undefined; found = readFrame(buffer, at)) {
@@ -125,6 +136,24 @@ export async function* scanRecords(
     base += at
   }
 }
+
+/** Where the last byte between `from` and `to` that is not zero ends; `from` when all are. What follows was never written to. */
+export async function endOfData(file: DiskFile, from: number, to: number): Promise<number> {
+  const memory = reusedMemory()
+  for (let end = to; end > from; ) {
+    const base = Math.max(from, end - chunkBytes)
+    const buffer = await readUpTo(file, end - base, base, memory)
+    if (Buffer.compare(buffer, zeros.subarray(0, buffer.length)) !== 0) {
+      let at = buffer.length
+      while (buffer[at - 1] === 0) at--
+      return base + at
+    }
+    end = base
+  }
+  return from
+}
+
+const zeros = Buffer.alloc(chunkBytes)
 
 /**
  * Looks for a sound record of a batch later than `index`, at any offset between `from` and `to`. Finding one proves that the

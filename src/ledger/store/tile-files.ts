@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path'
 import { cutTile, hashBytes, maxBundleBytes, type TileId, tilePath, tileWidth } from '../log/tile.ts'
-import { closingAfter, type Disk, isCode, readSmallFile, syncFolder, writeAll } from './disk.ts'
+import { closingAfter, type Disk, isCode, type Memory, readSmallFile, syncFolder, writeAll } from './disk.ts'
 import type { TileBytes } from './tiles.ts'
 
 /** The tiles of a log in its folder, laid out as they are served. */
@@ -12,7 +12,7 @@ export interface TileFiles {
   write(tiles: readonly TileBytes[]): Promise<void>
   /** Makes tiles and the folders that lead to them durable. */
   sync(ids: Iterable<TileId>): Promise<void>
-  read(id: TileId): Promise<Buffer | undefined>
+  read(id: TileId, memory?: Memory): Promise<Buffer | undefined>
   /** The tile in that width, or cut from a wider one. */
   readCut(id: TileId): Promise<Buffer | undefined>
   /** Widths in which a partial tile stands there. */
@@ -35,9 +35,9 @@ export function createTileFiles(disk: Disk, dir: string, archive?: string): Tile
     await closingAfter(file, () => writeAll(file, bytes, 0))
   }
 
-  async function read(id: TileId): Promise<Buffer | undefined> {
+  async function read(id: TileId, memory?: Memory): Promise<Buffer | undefined> {
     const isBundle = id.level === 'entries'
-    const bytes = await readSmallFile(disk, place(id), isBundle ? maxBundleBytes : tileWidth * hashBytes)
+    const bytes = await readSmallFile(disk, place(id), isBundle ? maxBundleBytes : tileWidth * hashBytes, memory)
     if (bytes !== undefined || archive === undefined || !isBundle || id.width < tileWidth) return bytes
     return readSmallFile(disk, join(archive, tilePath(id)), maxBundleBytes)
   }

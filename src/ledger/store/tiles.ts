@@ -19,13 +19,15 @@ export interface TilesStart {
 }
 
 /**
- * The tiles of a growing log, as far as they are not on disk: those being filled, and full ones that nobody took yet. The bytes handed
- * out are views that never change.
+ * The tiles of a growing log, as far as they XX
  */
 export interface GrowingTiles extends Pick<RunningTree, 'size' | 'root'> {
   /** Adds an entry by its canonical bytes and its RFC 6962 leaf hash. */
   append(entry: Uint8Array, leaf: Uint8Array): void
-  /** Full tiles since the last call. They are remembered until `written` says that they can be read elsewhere. */
+  /**
+   * Full tiles since the last call. They are remembered until `written` says that they can be read elsewhere, and the memory of
+   * bundles is used again after that.
+   */
   takeFull(): readonly TileBytes[]
   written(tiles: readonly TileBytes[]): void
   /** The tiles that are not full yet, one for each level that has one, and the bundle. */
@@ -40,10 +42,12 @@ export function createGrowingTiles(start: TilesStart = emptyLogs): GrowingTiles 
   const levels: HashTile[] = []
   const untaken: TileBytes[] = []
   const unwritten = new Map<string, TileBytes>()
+  // New buffers for 40 MiB of bundles a second would have V8 mark the heap ten times in it, and each append then waits 8 ms.
+  const free: Buffer[] = []
   const tree = createTree(start, (height, root) => {
     if (height % tileHeight === 0) addHash(height / tileHeight, root)
   })
-  let bundle = newBundle(Math.floor(start.size / tileWidth))
+  let bundle = newBundle(Math.floor(start.size / tileWidth), Buffer.allocUnsafeSlow(firstBundleBytes))
   start.levels.forEach((hashes, level) => {
     const before = Math.floor(Math.floor(start.size / tileWidth ** level) / tileWidth)
     levels[level] = hashTile(before, hashes)
@@ -68,7 +72,7 @@ export function createGrowingTiles(start: TilesStart = emptyLogs): GrowingTiles 
   function addEntry(entry: Uint8Array): void {
     const end = bundle.used + lengthBytes + entry.length
     if (end > bundle.bytes.length) {
-      const larger = Buffer.allocUnsafe(Math.max(end, bundle.bytes.length * 2))
+      const larger = Buffer.allocUnsafeSlow(Math.max(end, bundle.bytes.length * 2))
       bundle.bytes.copy(larger, 0, 0, bundle.used)
       bundle.bytes = larger
     }
@@ -87,14 +91,18 @@ export function createGrowingTiles(start: TilesStart = emptyLogs): GrowingTiles 
       addEntry(entry)
       if (bundle.count === tileWidth) {
         full({ id: { level: 'entries', n: bundle.n, width: tileWidth }, bytes: usedOf(bundle) })
-        bundle = newBundle(bundle.n + 1, bundle.used)
+        // Entries of one log are much alike, so the next bundle will be about as large as the last.
+        bundle = newBundle(bundle.n + 1, free.pop() ?? Buffer.allocUnsafeSlow(Math.ceil(bundle.used * 1.1)))
       }
       addHash(0, leaf)
       tree.append(leaf)
     },
     takeFull: () => untaken.splice(0),
     written(tiles) {
-      for (const { id } of tiles) unwritten.delete(keyOf(id.level, id.n))
+      for (const { id, bytes } of tiles) {
+        if (!unwritten.delete(keyOf(id.level, id.n)) || id.level !== 'entries') continue
+        if (bytes.buffer.byteLength <= maxFreeBytes && free.length < maxFree) free.push(Buffer.from(bytes.buffer))
+      }
     },
     partial() {
       const hashes = levels.flatMap((tile, level) => (tile.count === 0 ? [] : [partialTile(tile, level)]))
@@ -102,8 +110,8 @@ export function createGrowingTiles(start: TilesStart = emptyLogs): GrowingTiles 
     },
     find(level, n) {
       const waiting = unwritten.get(keyOf(level, n))
-      if (waiting !== undefined) return waiting
-      if (level === 'entries') return bundle.n === n && bundle.count > 0 ? partialBundle(bundle) : undefined
+      if (waiting !== undefined) return level === 'entries' ? copyOf(waiting) : waiting
+      if (level === 'entries') return bundle.n === n && bundle.count > 0 ? copyOf(partialBundle(bundle)) : undefined
       const tile = levels[level]
       return tile?.n === n && tile.count > 0 ? partialTile(tile, level) : undefined
     },
@@ -114,6 +122,10 @@ export function createGrowingTiles(start: TilesStart = emptyLogs): GrowingTiles 
 const tileHeight = 8
 const lengthBytes = 2
 const firstBundleBytes = 64 * 1024
+// Each buffer of a bundle is its own memory (allocUnsafeSlow), never part of the pool that Node shares out.
+/** Buffers that are kept for the next bundles, and the largest that is. */
+const maxFree = 32
+const maxFreeBytes = 512 * 1024
 
 const keyOf = (level: TileId['level'], n: number): string => `${level}/${n}`
 
@@ -136,10 +148,9 @@ interface Bundle {
   count: number
 }
 
-// Entries of one log are much alike, so the next bundle will be about as large as the last.
-function newBundle(n: number, likelyBytes = firstBundleBytes): Bundle {
-  return { n, bytes: Buffer.allocUnsafe(Math.ceil(likelyBytes * 1.1)), used: 0, count: 0 }
-}
+const newBundle = (n: number, bytes: Buffer): Bundle => ({ n, bytes, used: 0, count: 0 })
+
+const copyOf = ({ id, bytes }: TileBytes): TileBytes => ({ id, bytes: Buffer.from(bytes) })
 
 const usedOf = ({ bytes, used }: Bundle): Buffer => bytes.subarray(0, used)
 

@@ -1,9 +1,10 @@
 import { BrokerFault } from '../../base/errors.ts'
 import type { Entry } from '../entry.ts'
 import type { Appended } from '../ledger.ts'
-import { type Disk, type DiskFile, writeAll } from './disk.ts'
+import { closingAfter, type Disk, type DiskFile, writeAll } from './disk.ts'
 import { frameBytes, maxRecordBytes, recordLeaf, writeFrame } from './record.ts'
 import { createSegment, type Segment } from './segments.ts'
+import { createSpare } from './spare.ts'
 
 /** An entry whose caller waits for it to be durable. */
 export interface Waiting {
@@ -54,16 +55,19 @@ export function createWriter(options: {
 }): Writer {
   const { disk, dir, segments, segmentBytes, maxWaiting, onDurable, onPoisoned } = options
   let tail = options.tail
+  /** Bytes of the tail that are written already, if only with zeros. */
+  let tailBytes = 0
+  const spare = createSpare(disk, dir, segmentBytes)
   let nextIndex = options.nextIndex
-  let spare = Buffer.allocUnsafe(initialBatchBytes)
+  let spareBytes = Buffer.allocUnsafe(initialBatchBytes)
   let batch = newBatch()
   let inFlight = 0
   let running: Promise<void> | undefined
   let poisoned: BrokerFault | undefined
 
   function newBatch(): Batch {
-    const bytes = spare
-    spare = Buffer.alloc(0)
+    const bytes = spareBytes
+    spareBytes = Buffer.alloc(0)
     return { first: nextIndex, waiting: [], bytes, used: 0 }
   }
 
@@ -112,7 +116,7 @@ export function createWriter(options: {
       }
       inFlight = 0
       // A burst's buffer is not kept for good.
-      if (current.bytes.length <= maxSpareBytes) spare = current.bytes
+      if (current.bytes.length <= maxSpareBytes) spareBytes = current.bytes
       for (const { resolve, position } of current.waiting) resolve(position)
       // Lets the callers just told enqueue what they do next, so that it joins the batch about to be cut.
       await nextTurn()
@@ -123,8 +127,10 @@ export function createWriter(options: {
   async function commit({ bytes, used, waiting, first }: Batch): Promise<void> {
     let segment = segments.at(-1)
     if (segment === undefined || (segment.end >= segmentBytes && segment.offsets.count > 0)) {
-      const [next, file] = await createSegment(disk, dir, first)
+      const taken = spare.take(first)
+      const [next, file] = await (taken ?? createSegment(disk, dir, first))
       await tail.close()
+      tailBytes = taken === undefined ? 0 : segmentBytes
       segment = next
       tail = file
       segments.push(segment)
@@ -134,6 +140,16 @@ export function createWriter(options: {
     await tail.datasync()
     for (const { at } of waiting) segment.offsets.push(start + at)
     segment.end = start + used
+    if (segment.end >= segmentBytes / 2) spare.prepare()
+  }
+
+  async function close(): Promise<void> {
+    await spare.drop()
+    const end = segments.at(-1)?.end ?? tailBytes
+    await closingAfter(tail, async () => {
+      // Of no importance to who reads it: zeros at the end are no record. A writer that failed leaves everything as it is.
+      if (poisoned === undefined && end < tailBytes) await tail.truncate(end)
+    })
   }
 
   function fail(cause: unknown, current: readonly Waiting[]): void {
@@ -154,7 +170,7 @@ export function createWriter(options: {
     async drain() {
       while (running !== undefined) await running
     },
-    close: () => tail.close(),
+    close,
   }
 }
 

@@ -1,6 +1,6 @@
 import { leafPrefix, sha256Text } from '../log/merkle.ts'
 import { BundleError, bundleSpans, hashBytes, maxEntryBytes, type TileId, tilePath, tileWidth } from '../log/tile.ts'
-import type { FoundTile, TileSource } from '../source/tile-source.ts'
+import { type FoundTile, maxTileBytes, type TileSource } from '../source/tile-source.ts'
 import type { EntryBatch } from './entry-check.ts'
 import type { Problem } from './problem.ts'
 
@@ -39,7 +39,9 @@ export function entriesIn({ n, width }: BundleId, found: FoundTile, problems: Pr
     return { first: n * tileWidth, path, bytes, spans, base: 0 }
   } catch (error) {
     if (!(error instanceof BundleError)) throw error
-    problems.push({ rule: 'bundle', message: `${path}: ${error.message}`, path })
+    const most = maxTileBytes({ level: 'entries', n, width })
+    const wrong = bytes.length > most ? `it holds more than ${most} bytes` : error.message
+    problems.push({ rule: 'bundle', message: `${path}: ${wrong}`, path })
     return undefined
   }
 }
@@ -56,7 +58,9 @@ export function hashesIn(
   }
   const { path, width, bytes } = found
   if (bytes.length !== width * hashBytes) {
-    const message = `${path} holds ${bytes.length} bytes, and ${width} hashes are ${width * hashBytes}`
+    const most = maxTileBytes(id)
+    const held = bytes.length > most ? `more than ${most}` : bytes.length
+    const message = `${path} holds ${held} bytes, and ${width} hashes are ${width * hashBytes}`
     problems.push({ rule: 'tile', message, path })
     return undefined
   }

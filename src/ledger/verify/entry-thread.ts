@@ -92,7 +92,7 @@ function threadOptions(): WorkerOptions {
   const cache = getCompileCacheDir()
   return {
     // Almost everything dies young here, and a small nursery keeps the whole process small.
-    resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 1024 },
+    resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 1024 },
     // All they need of the environment is where compiled code is kept.
     env: cache === undefined ? {} : { NODE_COMPILE_CACHE: dirname(cache) },
   }

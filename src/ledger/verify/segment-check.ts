@@ -1,7 +1,8 @@
 import { tilePath, tileWidth, widthAt } from '../log/tile.ts'
-import { type TileSource, wholeEntries } from '../source/tile-source.ts'
+import type { TileSource } from '../source/tile-source.ts'
 import { nodeDisk } from '../store/disk.ts'
-import type { EntryCheck } from './entry-check.ts'
+import { entriesIn } from './bundle-check.ts'
+import type { EntryBatch, EntryCheck } from './entry-check.ts'
 import type { Findings } from './problem.ts'
 import { type WalkEnd, type WalkedRecords, walk } from './walk.ts'
 
@@ -35,7 +36,7 @@ const mostLooks = 5
  */
 export async function checkSegments(check: SegmentCheck): Promise<Unsigned> {
   const { dir, signedSize, entries, findings } = check
-  const inBundle = bundleReader(check)
+  const bundleAt = bundleReader(check)
   let next = signedSize
   let first: number | undefined
 
@@ -46,7 +47,7 @@ export async function checkSegments(check: SegmentCheck): Promise<Unsigned> {
     if (next === undefined && first > 0) entries.skip()
     next ??= first
     const covered = Math.min(count, Math.max(0, (signedSize ?? 0) - records.first))
-    for (let i = 0; i < covered; i++) await compare(records, i)
+    await compare(records, covered)
     const seen = Math.max(0, next - records.first)
     // Records after a hole are not of the story; `noteEnd` tells of the hole.
     if (seen >= count || records.first > next) return
@@ -55,13 +56,23 @@ export async function checkSegments(check: SegmentCheck): Promise<Unsigned> {
     next = records.first + count
   }
 
-  async function compare({ first, path, bytes, base, spans }: WalkedRecords, i: number): Promise<void> {
-    const [index, start] = [first + i, spans[2 * i] ?? 0]
+  /** Compares the first records with their bundles; within a bundle nothing is allocated, because there may be many of them. */
+  async function compare({ first, path, bytes, base, spans }: WalkedRecords, covered: number): Promise<void> {
     const size = signedSize ?? 0
-    const entry = await inBundle(index, size)
-    if (entry === undefined || Buffer.compare(entry, bytes.subarray(start, spans[2 * i + 1])) === 0) return
-    const message = `entry ${index} in ${path} is not the one in ${bundlePath(index, size)}`
-    findings.add({ rule: 'segment', message, index, path, offset: base + start })
+    for (let i = 0; i < covered; ) {
+      const n = Math.floor((first + i) / tileWidth)
+      const bundle = await bundleAt(n, size)
+      for (const end = Math.min(covered, (n + 1) * tileWidth - first); i < end; i++) {
+        const start = spans[2 * i] ?? 0
+        const stop = spans[2 * i + 1]
+        const place = 2 * (first + i - n * tileWidth)
+        if (bundle === undefined) continue
+        if (bundle.bytes.compare(bytes, start, stop, bundle.spans[place], bundle.spans[place + 1]) === 0) continue
+        const index = first + i
+        const message = `entry ${index} in ${path} is not the one in ${bundlePath(index, size)}`
+        findings.add({ rule: 'segment', message, index, path, offset: base + start })
+      }
+    }
   }
 
   for (let look = 1; ; look++) {
@@ -102,17 +113,16 @@ const bundlePath = (index: number, size: number): string => {
   return tilePath({ level: 'entries', n, width: widthAt(size, 'entries', n) })
 }
 
-/** Entries from their bundles, of which it keeps the newest; `undefined` where a bundle cannot be read, which was told before. */
-function bundleReader({ log }: SegmentCheck): (index: number, size: number) => Promise<Buffer | undefined> {
+/** Bundles, of which it keeps the newest; `undefined` for one that cannot be read, which was told before. */
+function bundleReader({ log }: SegmentCheck): (n: number, size: number) => Promise<EntryBatch | undefined> {
   let at = -1
-  let entries: readonly Buffer[] = []
-  return async (index, size) => {
-    const n = Math.floor(index / tileWidth)
-    if (n !== at) {
-      at = n
-      const found = await log.tile({ level: 'entries', n, width: widthAt(size, 'entries', n) })
-      entries = found === undefined ? [] : wholeEntries(found)
-    }
-    return entries[index % tileWidth]
+  let bundle: EntryBatch | undefined
+  return async (n, size) => {
+    if (n === at) return bundle
+    const id = { n, width: widthAt(size, 'entries', n) }
+    const found = await log.tile({ level: 'entries', ...id })
+    at = n
+    bundle = found && entriesIn(id, found, { push() {} })
+    return bundle
   }
 }

@@ -1,7 +1,8 @@
-import { closingAfter, type Disk, type DiskFile, isCode, readUpTo } from '../store/disk.ts'
+import { closingAfter, type Disk, type DiskFile, isCode, readUpTo, reusedMemory } from '../store/disk.ts'
 import { frameBytes } from '../store/record.ts'
 import {
   describeSegment,
+  endOfData,
   findLaterBatch,
   listSegments,
   type Segment,
@@ -22,6 +23,9 @@ export interface WalkedRecords {
   /** Where the canonical JSON of each record starts and ends in `bytes`. */
   readonly spans: Uint32Array<ArrayBuffer>
 }
+
+/** Bytes read at once: little, because what was read stays in memory until it is collected. */
+const chunkBytes = 64 * 1024
 
 /** Where the walk came to its end. */
 export type WalkEnd = {
@@ -89,14 +93,19 @@ async function walkSegment(
   }
   let index = first
   let offset = segmentHeaderBytes
-  for await (const { buffer, base, spans } of scanRecords(file, segmentHeaderBytes, size)) {
-    const payloads = Uint32Array.from(spans.flatMap(([start, end]) => [start + frameBytes, end]))
-    await each({ first: index, path, bytes: buffer, base, spans: payloads })
-    index += spans.length
-    offset = base + (spans.at(-1)?.[1] ?? 0)
+  const memory = reusedMemory()
+  for (let suspected = -1; ; suspected = offset) {
+    for await (const { buffer, base, spans } of scanRecords(file, offset, size, { atOnce: chunkBytes, memory })) {
+      const payloads = Uint32Array.from(spans.flatMap(([start, end]) => [start + frameBytes, end]))
+      await each({ first: index, path, bytes: buffer, base, spans: payloads })
+      index += spans.length
+      offset = base + (spans.at(-1)?.[1] ?? 0)
+    }
+    const place = { index, path, offset }
+    const end = isLast ? await endOfData(file, offset, size) : size
+    const later = end === offset ? undefined : isLast ? await findLaterBatch(file, index, offset + 1, end) : offset
+    if (later === undefined) return { ...place, state: 'whole', unfinishedBytes: end - offset }
+    // A broker may have written on, into zeros, since the records were read: then they go on from here.
+    if (!isLast || suspected === offset) return { ...place, state: 'damaged', message: `entry ${index} is damaged` }
   }
-  const place = { index, path, offset }
-  const later = offset === size ? undefined : isLast ? await findLaterBatch(file, index, offset + 1, size) : offset
-  if (later !== undefined) return { ...place, state: 'damaged', message: `entry ${index} is damaged` }
-  return { ...place, state: 'whole', unfinishedBytes: size - offset }
 }

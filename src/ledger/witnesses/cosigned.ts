@@ -146,7 +146,7 @@ export function createCosigner(options: CosignerOptions): Cosigner {
   /** Entries of the largest tree the witness can show our own signature under; 0 when it shows none. */
   async function provenSize({ client }: Witness, signal: AbortSignal): Promise<number> {
     try {
-      const note = await client.latest(origin, signal)
+      const { note } = await client.latest(origin, signal)
       if (note === undefined) return 0
       const checkpoint = parseCheckpoint(openNote(note, options.keys).text)
       return checkpoint.origin === origin ? checkpoint.size : 0

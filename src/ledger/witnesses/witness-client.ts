@@ -24,12 +24,20 @@ export class WitnessFailure extends Error {
   }
 }
 
+/** What a witness shows monitors. */
+export interface Shown {
+  /** `undefined` when it shows none of that log. */
+  readonly note: string | undefined
+  /** When it answered, by its own clock (ms since the epoch, whole seconds); `undefined` when it does not say. */
+  readonly timeMs: number | undefined
+}
+
 /** One witness over HTTP. Whatever it sends is attacker-controlled: bounded, and believed only as far as its key signed it. */
 export interface WitnessClient {
   /** @throws WitnessFailure */
   addCheckpoint(request: AddCheckpoint, signal: AbortSignal): Promise<WitnessAnswer>
-  /** The newest checkpoint it shows of a log, not verified; `undefined` when it shows none. @throws WitnessFailure */
-  latest(origin: string, signal: AbortSignal): Promise<string | undefined>
+  /** The newest checkpoint it shows of a log, not verified. @throws WitnessFailure */
+  latest(origin: string, signal: AbortSignal): Promise<Shown>
   /** Ends its connections at once; calls under way fail. */
   close(): Promise<void>
 }
@@ -53,8 +61,15 @@ export function createWitnessClient({ url, key }: { readonly url: string; readon
     try {
       const headers = { 'accept-encoding': 'identity', ...(body !== null && { 'content-type': 'text/plain' }) }
       const answer = await pool.request({ method, path: `${prefix}${path}`, body, headers, signal })
-      const type = answer.headers['content-type']
-      return { status: answer.statusCode, type: typeof type === 'string' ? type : '', text: await answer.body.text() }
+      const { 'content-type': type, date } = answer.headers
+      const text = await answer.body.text()
+      const timeMs = Date.parse(String(date))
+      return {
+        status: answer.statusCode,
+        type: typeof type === 'string' ? type : '',
+        text,
+        timeMs: Number.isNaN(timeMs) ? undefined : timeMs,
+      }
     } catch (error) {
       throw new WitnessFailure(`no answer (${codeOf(error)})`)
     }
@@ -65,10 +80,9 @@ export function createWitnessClient({ url, key }: { readonly url: string; readon
       return read(await send('POST', 'add-checkpoint', formatAddCheckpoint(request), signal), request.note, key)
     },
     async latest(log, signal) {
-      const { status, text } = await send('GET', monitorPath(log), null, signal)
-      if (status === 404) return undefined
-      if (status !== 200) throw new WitnessFailure(`answered ${status}`)
-      return text
+      const { status, text, timeMs } = await send('GET', monitorPath(log), null, signal)
+      if (status !== 200 && status !== 404) throw new WitnessFailure(`answered ${status}`)
+      return { note: status === 404 ? undefined : text, timeMs }
     },
     close: () => pool.destroy(),
   }
@@ -78,6 +92,7 @@ interface Answer {
   readonly status: number
   readonly type: string
   readonly text: string
+  readonly timeMs: number | undefined
 }
 
 function read({ status, type, text }: Answer, note: string, key: WitnessKey): WitnessAnswer {

@@ -46,11 +46,13 @@ describe('recovery of a ledger that a crash cut short', () => {
       withFolder(async (dir) => {
         const entries = await crashedLedger(dir, batches)
         const at = await boundaries(segmentFile(dir))
+        const bytes = await readFile(segmentFile(dir))
         for (let length = at[3] ?? 0; length <= (at[5] ?? 0); length++) {
           const whole = at.filter((boundary) => boundary <= length).length - 1
           const found = await reopened(dir, (copy) => truncate(segmentFile(copy), length))
           expect(found.slice(0, whole), `length ${length}`).toEqual(entries.slice(0, whole))
-          const cut = length - (at[whole] ?? 0)
+          // Zeros at the very end are not told apart from those that are written ahead.
+          const cut = bytes.subarray(at[whole], length).findLastIndex((byte) => byte !== 0) + 1
           expect(found.slice(whole).map(({ entry }) => entry)).toMatchObject(
             cut === 0 ? [] : [{ kind: 'config.ledger_repaired', bytes: cut }],
           )
@@ -71,18 +73,30 @@ describe('recovery of a ledger that a crash cut short', () => {
       expect(found.slice(3).map(({ entry }) => entry.kind)).toEqual(['config.ledger_repaired'])
     }))
 
+  it('takes zeros at the end for what they are, room that was written ahead, and cuts them off', () =>
+    withFolder(async (dir) => {
+      const entries = await crashedLedger(dir, single(3))
+      const { size } = await stat(segmentFile(dir))
+      await truncate(segmentFile(dir), size + 3_000_000)
+      const ledger = await openTestLedger(dir)
+      expect(await collect(ledger.read(0))).toEqual(entries)
+      expect((await stat(segmentFile(dir))).size).toBe(size)
+      await ledger.close()
+    }))
+
   it.each([
-    ['zeros', Buffer.alloc(5000)],
-    ['noise', Buffer.alloc(5000, 0xa5)],
-    ['a length that reaches beyond the file', Buffer.from('00000000ffffffff000000000000000000', 'hex')],
-  ])('cuts off %s at the end', (_, tail) =>
+    ['noise', Buffer.alloc(5000, 0xa5), 5000],
+    ['noise after zeros', Buffer.concat([Buffer.alloc(3_000_000), Buffer.alloc(5, 0xa5)]), 3_000_005],
+    ['noise between zeros', Buffer.concat([Buffer.alloc(5, 0xa5), Buffer.alloc(3_000_000)]), 5],
+    ['a length that reaches beyond the file', Buffer.from('00000000ffffffff000000000000000000', 'hex'), 8],
+  ])('cuts off %s at the end', (_, tail, cut) =>
     withFolder(async (dir) => {
       const entries = await crashedLedger(dir, single(3))
       const found = await reopened(dir, async (copy) => {
         await writeFile(segmentFile(copy), tail, { flag: 'a' })
       })
       expect(found.slice(0, 3)).toEqual(entries)
-      expect(found[3]?.entry).toMatchObject({ kind: 'config.ledger_repaired', bytes: tail.length })
+      expect(found[3]?.entry).toMatchObject({ kind: 'config.ledger_repaired', bytes: cut })
     }),
   )
 

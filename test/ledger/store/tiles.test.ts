@@ -48,6 +48,37 @@ describe('the tiles of a growing log', () => {
     expect(Buffer.from(tiles.root())).toEqual(naiveRoot(entries))
   })
 
+  it('are right where memory is used again, and what was found before stays as it was', () =>
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ count: fc.integer({ min: 1, max: 700 }), bytes: fc.constantFrom(0, 40, 3000) }), {
+          minLength: 2,
+          maxLength: 6,
+        }),
+        (steps) => {
+          const entries: Buffer[] = []
+          const tiles = createGrowingTiles()
+          const found: { readonly id: TileId; readonly bytes: Buffer }[] = []
+          for (const { count, bytes } of steps) {
+            for (let i = 0; i < count; i++) {
+              const entry = Buffer.from(`entry ${entries.length} ${'x'.repeat(bytes)}`)
+              entries.push(entry)
+              tiles.append(entry, leafHash(entry))
+            }
+            const full = tiles.takeFull()
+            for (const tile of [...full, ...tiles.partial()]) {
+              expect(tile.bytes.equals(naiveTile(entries, tile.id)), tilePath(tile.id)).toBe(true)
+              const same = tiles.find(tile.id.level, tile.id.n)
+              if (same !== undefined && tile.id.level === 'entries') found.push(same)
+            }
+            tiles.written(full)
+          }
+          for (const { id, bytes } of found) expect(bytes.equals(naiveTile(entries, id)), tilePath(id)).toBe(true)
+        },
+      ),
+      { numRuns: 20 },
+    ))
+
   it('are the same however the log was cut into lives', () =>
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: 300 }), { minLength: 1, maxLength: 5 }), (cuts) => {

@@ -1,4 +1,4 @@
-import { copyFile, readFile, rename, truncate, unlink, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, rename, truncate, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { signCheckpoint } from '../../../src/ledger/log/checkpoint.ts'
@@ -93,19 +93,34 @@ describe('a tile', () => {
           expect(problems.map((problem) => problem.path)).toContain(path)
         }
         await writeFile(file, Buffer.concat([bytes, bytes.subarray(0, 1)]))
-        // A full tile of hashes is as large as any may be: what is larger is not read at all.
-        const longer = verifyDir(dir).then(
-          ({ problems }) => problems.map((problem) => problem.path),
-          (error: unknown) => [error instanceof SourceError && error.message.includes(path) ? path : error],
-        )
-        expect(await longer).toContain(path)
+        const { ok, problems } = await verifyDir(dir)
+        expect(ok).toBe(false)
+        expect(problems.map((problem) => problem.path)).toContain(path)
       }),
   )
 
-  it('larger than any may be is not read', () =>
-    withLog(2, async (dir) => {
-      await truncate(join(dir, 'tile/0/000.p/2'), 2 ** 30)
-      await expect(verifyDir(dir)).rejects.toThrow('tile/0/000.p/2 is larger than 8192 bytes')
+  // Such a log can be read, and is wrong: whoever made the tile longer must not get away with "cannot be read".
+  it.each([
+    ['tile/0/000', 8192, 'tile/0/000 holds more than 8192 bytes, and 256 hashes are 8192'],
+    ['tile/0/001.p/4', 8192, 'tile/0/001.p/4 holds more than 8192 bytes, and 4 hashes are 128'],
+    ['tile/entries/000', 16_777_472, 'tile/entries/000: it holds more than 16777472 bytes'],
+    ['tile/entries/001.p/4', 16_777_472, 'tile/entries/001.p/4: it holds more than 16777472 bytes'],
+  ])('%s that is larger than any may be is named, and not read any further', (path, most, message) =>
+    withLog(260, async (dir) => {
+      for (const size of [most + 1, 2 ** 40]) {
+        await truncate(join(dir, path), size)
+        const { ok, problems } = await verifyDir(dir)
+        expect(ok).toBe(false)
+        expect(problems).toContainEqual(expect.objectContaining({ path, message }))
+      }
+    }),
+  )
+
+  it('that cannot be read is no sign of a wrong log', () =>
+    withLog(260, async (dir) => {
+      await unlink(join(dir, 'tile/0/000'))
+      await mkdir(join(dir, 'tile/0/000'))
+      await expect(verifyDir(dir)).rejects.toThrow(SourceError)
     }))
 
   it.each(['tile/0', 'tile/entries'])('in %s that was swapped with another, or is there twice, is named', (level) =>
