@@ -26,7 +26,21 @@ export async function pullSwitch(
     return refuse('role_required', 'revocations', 'nothing matched is yours to end')
   if (dryRun) return ok({ matched: matched.length, grants: [], dry_run: true })
   const ended = await endAll(stages.ender, matched, { cause: 'kill_switch', reason: request.reason, by })
+  await endTasks(stages, entered, request.match)
   return ok({ matched: matched.length, grants: [...ended], dry_run: false })
+}
+
+/** Work that is to stop opens nothing new either: the tasks that match end with the grants. A credential or an issuer is not of a task. */
+async function endTasks(
+  { tasks }: Stages,
+  { party, by }: Entered,
+  { workload, purpose, owner, task: id, all }: RevocationRequest['match'],
+): Promise<void> {
+  for await (const task of tasks.eachOpen(workload)) {
+    const matches =
+      all === true || task.workload === workload || task.purpose === purpose || task.owner === owner || task.id === id
+    if (matches && mayEndAsAuthority(party, task)) await tasks.end(task, { cause: 'revoked', by })
+  }
 }
 
 /** Whether the policies, or the task, say that what is matched may be the caller's to end. */

@@ -54,6 +54,8 @@ export interface Tasks {
   ): Promise<readonly EndedGrant[]>
   /** Ends the tasks that are past their deadline or whose holder has not been heard of in time; at most `limit`. */
   endDue(limit: number): Promise<void>
+  /** The open tasks, of one workload or of all; one by one, as they are by then. */
+  eachOpen(workload?: string): AsyncIterable<Task>
   /** Puts a replayed task in place. Nobody could be heard of while there was no broker, so the wait for that begins now. */
   restore(task: Task): Promise<void>
 }
@@ -255,6 +257,13 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
         }
       }
       await Promise.all(Array.from({ length: endedAtOnce }, work))
+    },
+    async *eachOpen(workload) {
+      const labels = workload === undefined ? ['open'] : [openOf(workload)]
+      for (const id of await state.find('task', labels, { limit: Number.MAX_SAFE_INTEGER })) {
+        const task = await get(id)
+        if (task?.status === 'open') yield task
+      }
     },
     async restore(task) {
       const heard = task.heartbeatSeconds === undefined ? task : { ...task, heardAtMs: clock.now() }

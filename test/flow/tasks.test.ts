@@ -4,12 +4,40 @@ import { baoAvailable } from '../support/bao.ts'
 import { shiftedClock, startWorld, type World } from '../support/broker.ts'
 import { eventually } from '../support/child.ts'
 
+const gitlabPipeline = `
+kind: Issuer
+name: gitlab
+flavour: gitlab
+url: https://gitlab.example.com
+audience: https://writ.example.com
+algorithms: [RS256]
+keys: { discovery: true }
+token: { max_age: 10m, max_life: 1h }
+environment: staging
+---
+kind: Workload
+name: shop-deploy-gitlab
+type: pipeline
+system: shop
+owner: platform
+backup: payments
+custodian: platform
+status: active
+match: { issuer: gitlab, claims: { project_id: "22", ref_protected: "true" } }
+purposes:
+  - id: deploy
+    because: Put every merged change on the staging hosts
+    environment: staging
+    credentials: [orders-rw-staging]
+    ttl: { max: 1h }
+`
 const clock = shiftedClock()
 let world: World
 beforeAll(async () => {
   world = await startWorld({
     clock,
-    async policies({ edit }) {
+    async policies({ edit, write }) {
+      await write('workloads/gitlab.yaml', gitlabPipeline)
       await edit('workloads/coding-agent.yaml', (text) =>
         text
           .replace('grants: 50', 'grants: 5')
@@ -134,6 +162,23 @@ test('a workload that is suspended keeps no task alive', async () => {
   await world.api('POST', `/v1/tasks/${task}/end`, { as: agent })
 })
 
+test('the switch ends the tasks of what it matches, with all they hold', async () => {
+  const [one, two] = [await open(), await open()]
+  const held = await take(one.task)
+  const pull = (match: object) =>
+    world.api('POST', '/v1/revocations', { as: 'dana@security', body: { match, reason: 'an incident' } })
+  expect((await pull({ task: one.task })).body).toMatchObject({ matched: 1 })
+  expect(await seen(one.task)).toMatchObject({ status: 'ended' })
+  expect(await seen(two.task)).toMatchObject({ status: 'open' })
+  expect(await take(one.task)).toMatchObject({ status: 409 })
+  expect(await world.entries({ grant: held.body.grant, kind: 'grant.ended' })).toMatchObject([{ cause: 'kill_switch' }])
+  await pull({ workload: agent })
+  expect(await seen(two.task)).toMatchObject({ status: 'ended' })
+  expect(await world.entries({ task: two.task, kind: 'task.ended' })).toMatchObject([
+    { cause: 'revoked', actor: { type: 'person', subject: 'dana@security' } },
+  ])
+})
+
 describe('a CI job is a task without asking', () => {
   const job = (run: string, attempt = '1') => ({ run_id: run, run_attempt: attempt, environment: 'staging' })
   const deploy = (run: string, attempt?: string) =>
@@ -174,6 +219,18 @@ describe('a CI job is a task without asking', () => {
     }
     expect((await end(first.task, { idle: true }, '7002')).status).toBe(200)
     expect(await world.entries({ task: first.task, kind: 'task.opened' })).toHaveLength(1)
+  })
+
+  test('a job of GitLab is one too', async () => {
+    const ask = (job_id: string) =>
+      world.issue('shop-deploy-gitlab', { purpose: 'deploy', credential: 'orders-rw-staging' }, { job_id })
+    const [first, second, other] = [await ask('1213'), await ask('1213'), await ask('1214')]
+    expect(first.status, first.text).toBe(201)
+    expect(second.body.task).toBe(first.body.task)
+    expect(other.body.task).not.toBe(first.body.task)
+    expect(await world.entries({ task: first.body.task, kind: 'task.opened' })).toMatchObject([
+      { intent: 'gitlab job 1213', run: 'job/1213' },
+    ])
   })
 
   test('what is refused opens no task', async () => {
