@@ -32,7 +32,7 @@ export interface Task {
 export type TaskEndCause = 'holder' | 'deadline' | 'revoked' | 'signal' | 'policy' | 'heartbeat'
 
 /** When its holder must be heard of next; `undefined` where nobody asks. */
-export const heartbeatDueMs = ({ heartbeatSeconds, heardAtMs, openedAtMs }: Task): number | undefined =>
+const heartbeatDueMs = ({ heartbeatSeconds, heardAtMs, openedAtMs }: Task): number | undefined =>
   heartbeatSeconds === undefined ? undefined : (heardAtMs ?? openedAtMs) + heartbeatSeconds * 1000
 
 /** Why time ends the task now; `undefined` while it does not. */
