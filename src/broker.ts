@@ -59,7 +59,7 @@ export function createBroker(deps: BrokerDeps): Broker {
       stages.recordIntent(opened.value, access, by),
     )
     const issued = await stages.proved(await stages.mint(intent, access, wanted.value.params, by), request)
-    const held = await stages.stillWanted(issued.grant, by)
+    const held = await stages.stillWanted(entered.value, issued.grant)
     if (!held.ok) return desk.refused(entered.value, held.refusal, access)
     return ok({ status: 'issued', body: stages.issuedBody(issued, access), secret: issued.minted.secret })
   }

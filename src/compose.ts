@@ -13,6 +13,7 @@ import type { Config } from './config/config.ts'
 import { createEngines, type Engines } from './engines/registry.ts'
 import { createApprovals } from './grants/approvals.ts'
 import { createEnder } from './grants/end.ts'
+import { endAll } from './grants/end-all.ts'
 import { byBroker } from './grants/provenance.ts'
 import { createReconciler } from './grants/reconcile.ts'
 import { createRegistry } from './grants/registry.ts'
@@ -23,6 +24,7 @@ import type { EntryLogs } from './http/entry-logs.ts'
 import { createMetrics } from './http/metrics.ts'
 import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
+import { setLifeSeconds } from './identity/set.ts'
 import { createVerifier } from './identity/verify.ts'
 import { createRefusals } from './ledger/refusals.ts'
 import { createSealer, openSealKey } from './ledger/seal.ts'
@@ -30,6 +32,7 @@ import { createEntryIndex } from './ledger/search/entry-index.ts'
 import type { loadPolicies } from './policy/load.ts'
 import { createPolicyStore } from './policy/store.ts'
 import { countFromLedger, readinessOf, watchedBy } from './readiness.ts'
+import { createSignals } from './signals/signals.ts'
 import { memoryState } from './state/memory.ts'
 import { version } from './version.ts'
 
@@ -93,6 +96,17 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const approvals = createApprovals({ state, ledger, clock })
     const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log, trace })
     const tasks = createTasks({ state, ledger, registry, ender, clock })
+    const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
+    opened.push(async () => verifier.close())
+    const refusals = createRefusals({ ledger, clock })
+    const signals = createSignals({
+      verifySet: verifier.verifySet,
+      policies: policies.current,
+      endAll: (grants, order) => endAll(ender, grants, order),
+      setLifeSeconds,
+      count: metrics.signal,
+      ...{ state, ledger, refusals, registry, tasks, approvals, clock, log },
+    })
     const resumed = await resume({
       dir: config.ledger.dir,
       key: sealKey,
@@ -102,6 +116,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       approvals,
       state,
       policies,
+      signals,
       clock,
       log,
     })
@@ -111,13 +126,10 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const reconcileEveryMs = config.reconcile.everyMs
     const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, reconcileEveryMs, clock, log })
 
-    const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
-    opened.push(async () => verifier.close())
-    const refusals = createRefusals({ ledger, clock })
     const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
     opened.push(() => entryIndex.close())
     const stages = { verifier, policies, state, ledger, refusals, sealer, engine, registry, tasks, approvals, ender }
-    const broker = createBroker({ ...stages, entryIndex, clock, log, trace })
+    const broker = createBroker({ ...stages, signals, entryIndex, clock, log, trace })
 
     const draining = new AbortController()
     const parts = { ledger, session, verifier, policies, state, isDraining: () => draining.signal.aborted, entryLogs }
@@ -145,9 +157,11 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       draining.abort()
       await server.close(config.limits.drainTimeoutMs)
       await sweep.stop()
+      await signals.stop()
       await ledger.append({ kind: 'broker.stopped', ...byBroker('stop'), cause: 'asked to stop' })
     })
     sweep.start()
+    signals.start()
 
     return {
       url: server.url,

@@ -51,7 +51,7 @@ const withoutComments = (text: string): string => text.replace(/\/\*[\s\S]*?\*\/
 const imports = files.flatMap(importsOf)
 
 /** What a folder (or a file beside the folders) may import, as values or as types. `stage` stands for every stage. */
-const stages = ['identity', 'policy', 'grants', 'engines', 'ledger', 'governance']
+const stages = ['identity', 'policy', 'grants', 'engines', 'ledger', 'signals', 'governance']
 const below = ['base', 'contract', 'state']
 const allowed: Readonly<Record<string, readonly string[]>> = {
   base: [],

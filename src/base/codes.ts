@@ -52,6 +52,12 @@ const table = {
     detail: 'The issuer of this token allows one use, and the token has been used.',
     fix: 'Ask the platform for a new token for each request.',
   },
+  session_revoked: {
+    status: 401,
+    title: 'The session of this token was ended',
+    detail: 'A signal from its identity provider took back what was issued before it, this token included.',
+    fix: 'Ask the platform for a fresh token; a person logs in again.',
+  },
   issuer_unknown: {
     status: 401,
     title: 'The issuer is not trusted',
@@ -147,6 +153,12 @@ const table = {
     title: 'The exception has ended',
     detail: 'This access rests on an Exception that has passed its end date.',
     fix: 'Remove the deviation, or have a new Exception approved.',
+  },
+  account_disabled: {
+    status: 403,
+    title: 'The account is disabled',
+    detail: 'A signal from its identity provider says that the account behind this token is disabled.',
+    fix: 'Have the identity provider enable the account; access returns with its signal.',
   },
   role_required: {
     status: 403,

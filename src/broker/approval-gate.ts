@@ -1,5 +1,5 @@
 import { sha256Hex } from '../base/digest.ts'
-import { ok, type Result } from '../base/result.ts'
+import { ok, type Result, refuse } from '../base/result.ts'
 import type { CredentialRequest } from '../contract/credential.ts'
 import { timeText } from '../contract/fields.ts'
 import type { Approvals } from '../grants/approvals.ts'
@@ -17,11 +17,12 @@ export interface Clear {
 /**
  * Lets a request pass that policy allows outright or that a person has approved; else answers with the approval to wait for.
  * An approval is for one exact request of one workload under the rules it was asked under: any other field, other approvers,
- * a second person now asked for, or another role behind the credential's name, and it is worth nothing.
+ * a second person now asked for, or another role behind the credential's name, and it is worth nothing. Nor is one on which a
+ * person said yes who has left since.
  * What was given for `before`, whose answer was lost, is good for the same request once more: that grant ends first.
  */
 export async function gateOf(
-  approvals: Approvals,
+  approvals: Pick<Approvals, 'ask' | 'get' | 'use' | 'useAgain'> & { hasLeft(person: string): boolean },
   entered: Entered,
   decision: Exclude<Decision, { effect: 'deny' }>,
   wanted: AccessRequest,
@@ -32,6 +33,9 @@ export async function gateOf(
   const { access, level, approvers } = decision
   const digest = requestDigest(decision, wanted)
   if (request.approval !== undefined) {
+    const given = await approvals.get(request.approval)
+    if (given?.workload === access.workload && given.approvedBy.some(approvals.hasLeft))
+      return refuse('approval_denied', 'approval.approver', 'a person who said yes has left')
     const again = before?.approval === request.approval
     const used = again
       ? await approvals.useAgain(request.approval, digest, access.workload)

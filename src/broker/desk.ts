@@ -10,6 +10,7 @@ import type { Refusals } from '../ledger/refusals.ts'
 import type { PolicySet } from '../policy/compile.ts'
 import type { Subject } from '../policy/decision.ts'
 import { personOf, workloadsOf } from '../policy/parties.ts'
+import type { Signals } from '../signals/signals.ts'
 import type { State } from '../state/state.ts'
 import type { Caller } from './caller.ts'
 
@@ -39,11 +40,12 @@ interface Deps {
   readonly verifier: Verifier
   readonly state: State
   readonly refusals: Refusals
+  readonly signals: Pick<Signals, 'check'>
   readonly policies: () => PolicySet
   readonly trace: Trace
 }
 
-export function createDesk({ verifier, state, refusals, policies, trace }: Deps): Desk {
+export function createDesk({ verifier, state, refusals, signals, policies, trace }: Deps): Desk {
   return {
     async enter(caller, use) {
       const verified = await trace('identity.verify', {}, () => verifier.verify(caller.token))
@@ -57,6 +59,11 @@ export function createDesk({ verifier, state, refusals, policies, trace }: Deps)
       const identity = verified.value
       const set = policies()
       const entered = { identity, policies: set, ...introduce(identity, set, caller) }
+      const trusted = await signals.check(identity)
+      if (!trusted.ok) {
+        await refusals.record({ ...entered.by, purpose: use?.purpose }, trusted.refusal)
+        return trusted
+      }
       const fresh = await claimUse(state, identity, use ?? {})
       if (!fresh.ok) {
         await refusals.record({ ...entered.by, purpose: use?.purpose }, fresh.refusal)

@@ -41,7 +41,10 @@ export interface RecordVerbs {
 
 type Enter = <T>(caller: Caller, verb: (entered: Entered) => Promise<Result<T>>) => Promise<Result<T>>
 
-export function createRecordVerbs({ ledger, entryIndex, policies, clock }: Stages, entered: Enter): RecordVerbs {
+export function createRecordVerbs(
+  { ledger, entryIndex, policies, signals, clock }: Stages,
+  entered: Enter,
+): RecordVerbs {
   const search = createSearch(ledger, entryIndex)
   const query = createQueries(ledger, search)
   const follow = createFeeds(ledger, search)
@@ -82,7 +85,8 @@ export function createRecordVerbs({ ledger, entryIndex, policies, clock }: Stage
         const from = await startOf(filter)
         const conditions = () => {
           const person = personOf(policies.current(), identity)
-          return person === undefined ? undefined : conditionsOf(filter, readableOwners(person))
+          const left = signals.hasLeft(`${identity.issuer}/${identity.subject}`)
+          return person === undefined || left ? undefined : conditionsOf(filter, readableOwners(person))
         }
         return ok((ended) => {
           const expired = new AbortController()

@@ -28,6 +28,7 @@ import type { Archive } from '../ledger/store/archive.ts'
 import type { PolicySet } from '../policy/compile.ts'
 import { decide } from '../policy/decide.ts'
 import type { Access, AccessRequest, Counters, Decision } from '../policy/decision.ts'
+import type { Signals } from '../signals/signals.ts'
 import type { State } from '../state/state.ts'
 import { type Clear, gateOf } from './approval-gate.ts'
 import type { Caller, Pending } from './caller.ts'
@@ -51,6 +52,7 @@ export interface BrokerDeps {
   readonly tasks: Tasks
   readonly approvals: Approvals
   readonly ender: Ender
+  readonly signals: Signals
   readonly clock: Clock
   readonly log: Log
   readonly trace: Trace
@@ -99,8 +101,11 @@ export interface Stages extends BrokerDeps {
    * it is by then. Never keeps a minted credential from its caller.
    */
   proved(recorded: Recorded, request: CredentialRequest): Promise<Proved>
-  /** Whether the secret may leave: its task may have ended, or a switch been pulled, while Vault was minting. Ends the grant if not. */
-  stillWanted(grant: Grant, by: Provenance): Promise<Result<void>>
+  /**
+   * Whether the secret may leave: its task may have ended, a switch been pulled, or a signal come, while Vault was minting. Ends the
+   * grant if not.
+   */
+  stillWanted(entered: Entered, grant: Grant): Promise<Result<void>>
   issuedBody(proved: Proved, access: Access): Omit<IssuedCredential, 'secret'>
   /** The caller's own live, renewable grant. */
   heldGrant(entered: Entered, id: string): Promise<Result<Grant>>
@@ -133,7 +138,21 @@ export function createStages(deps: BrokerDeps): Stages {
     // Looked at after the counters: whoever opens a grant with the same key meanwhile is not taken for somebody else.
     const replaces = wanted.retry !== undefined && (await registry.liveOfKey(wanted.retry.key)) > 0
     const room = replaces ? withoutReplaced(all) : all
-    return decide(entered.policies, entered.identity, wanted, room, clock.now())
+    return answered(entered, decide(entered.policies, entered.identity, wanted, room, clock.now()))
+  }
+
+  /** Somebody must be left to answer for the workload. */
+  function answered({ policies }: Entered, decision: Decision): Decision {
+    if (decision.effect === 'deny') return decision
+    const refusal = deps.signals.unanswered(policies, decision.access.workload)
+    if (refusal === undefined) return decision
+    const { workload, owner, purpose, environment, credential } = decision.access
+    return {
+      effect: 'deny',
+      refusal: { ...refusal, reasons: [...decision.reasons, ...refusal.reasons] },
+      subject: { workload, owner, purpose, environment, credential },
+      policy: decision.policy,
+    }
   }
 
   return {
@@ -156,7 +175,14 @@ export function createStages(deps: BrokerDeps): Stages {
       return opened.ok ? ok(within(wanted, opened.value)) : opened
     },
     approval: (entered, decision, wanted, request) =>
-      gateOf(deps.approvals, entered, decision, wanted, request, wanted.retry?.before),
+      gateOf(
+        { ...deps.approvals, hasLeft: deps.signals.hasLeft },
+        entered,
+        decision,
+        wanted,
+        request,
+        wanted.retry?.before,
+      ),
     originOf: (entered, wanted, access, gate) => ({
       issuer: entered.identity.issuer,
       subject: bounded(entered.identity.subject),
@@ -215,8 +241,13 @@ export function createStages(deps: BrokerDeps): Stages {
       })
       return { ...recorded, grant: (await registry.get(recorded.grant.id)) ?? recorded.grant, proof: proof ?? null }
     },
-    async stillWanted(grant, by) {
+    async stillWanted({ identity, by }, grant) {
       try {
+        const trusted = await deps.signals.check(identity)
+        if (!trusted.ok) {
+          await deps.ender.end(grant, { cause: 'signal', by })
+          return trusted
+        }
         if (grant.approval !== undefined) await deps.approvals.attach(grant.approval, grant.id)
         if (grant.status === 'active' && (await tasks.stillOpen(grant.task))) return ok(undefined)
       } catch (error) {
@@ -271,7 +302,7 @@ export function createStages(deps: BrokerDeps): Stages {
         ip: caller.ip,
       }
       // The grant is already counted: a renewal takes no new place under the limits.
-      return decide(entered.policies, entered.identity, wanted, none, clock.now())
+      return answered(entered, decide(entered.policies, entered.identity, wanted, none, clock.now()))
     },
     async renew(grant, access, by) {
       const latestMs = latestEndMs(grant, access.ceilings) ?? Number.MAX_SAFE_INTEGER

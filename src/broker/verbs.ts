@@ -1,7 +1,7 @@
 import { bounded } from '../base/bounded.ts'
 import type { Code } from '../base/codes.ts'
 import { parseDuration } from '../base/duration.ts'
-import { type GrantId, isId } from '../base/ids.ts'
+import { type GrantId, isId, type RequestId } from '../base/ids.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { ApprovalView } from '../contract/approval.ts'
 import type {
@@ -44,6 +44,8 @@ export interface Verbs extends RecordVerbs {
   approvals(caller: Caller): Promise<Result<readonly ApprovalView[]>>
   approve(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
   denyApproval(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
+  /** Takes one security event token; its signature is what vouches for the sender. */
+  receiveSignal(text: string, request: RequestId): Promise<Result<void>>
   reloadPolicies(caller: Caller): Promise<Result<PolicyStatus>>
   /** Ends a grant whose secret never reached its caller. Never rejects: the sweep goes on with what fails. */
   endUndelivered(id: GrantId): Promise<void>
@@ -120,6 +122,8 @@ export function createVerbs(stages: Stages): Verbs {
         async (who) => {
           const stand = standing(who.policies, who.identity, request.purpose, clock.now())
           if (!stand.ok) return stand
+          const unanswered = stages.signals.unanswered(who.policies, stand.value.workload)
+          if (unanswered !== undefined) return { ok: false, refusal: unanswered }
           const { workload, owner, purpose, environment } = stand.value
           const opened = await tasks.open(
             {
@@ -189,6 +193,7 @@ export function createVerbs(stages: Stages): Verbs {
       if (grant === undefined) return
       await ender.end(grant, { cause: 'undelivered', by: byBroker('undelivered') }).catch(() => {})
     },
+    receiveSignal: stages.signals.receive,
     reloadPolicies: (caller) =>
       entered(caller, async ({ party }) =>
         isOperator(party)

@@ -20,15 +20,21 @@ export function connect(
   values: { url?: string | undefined; 'token-file'?: string | undefined; audience?: string | undefined },
   io: Io,
 ): BrokerClient {
-  const url = (values.url ?? io.environment.brokerUrl)?.replace(/\/+$/, '')
-  if (url === undefined) throw new UsageError('which broker? give --url or set WRIT_URL')
-  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
-    throw new UsageError('the address of the broker is not an http:// or https:// URL')
-  }
+  const url = brokerUrl(values.url, io)
   const token = createTokenSource({
     file: values['token-file'],
     environment: io.environment,
     audience: values.audience ?? url,
   })
   return createBrokerClient({ url, token })
+}
+
+/** The address that `--url` or `WRIT_URL` names, without a slash at its end. @throws UsageError when none is named or it is no URL */
+export function brokerUrl(given: string | undefined, io: Io): string {
+  const url = (given ?? io.environment.brokerUrl)?.replace(/\/+$/, '')
+  if (url === undefined) throw new UsageError('which broker? give --url or set WRIT_URL')
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
+    throw new UsageError('the address of the broker is not an http:// or https:// URL')
+  }
+  return url
 }

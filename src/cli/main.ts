@@ -47,6 +47,11 @@ const commands: readonly ListedCommand[] = [
     load: async () => (await import('./commands/task.ts')).taskCommand,
   },
   {
+    name: 'signal',
+    summary: 'send a security event token, to try the receiver out',
+    load: async () => (await import('./commands/signal.ts')).signalCommand,
+  },
+  {
     name: 'approve',
     summary: 'say yes to a request that waits for you',
     load: async () => (await import('./commands/approval.ts')).approveCommand,

@@ -12,6 +12,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import type { PublishedLog } from '../ledger/log/published.ts'
 import { createRestart } from '../ledger/store/restart.ts'
 import type { PolicyStore } from '../policy/store.ts'
+import type { Signals } from '../signals/signals.ts'
 import type { State } from '../state/state.ts'
 
 interface Parts {
@@ -24,6 +25,7 @@ interface Parts {
   readonly approvals: Approvals
   readonly state: State
   readonly policies: PolicyStore
+  readonly signals: Signals
   readonly clock: Clock
   readonly log: Log
 }
@@ -38,22 +40,29 @@ const manyEntries = 20_000
 export async function resume(
   parts: Parts,
 ): Promise<{ readonly unsettled: readonly Grant[]; readonly stop: () => Promise<void> }> {
-  const { dir, key, ledger, state, policies, clock, log } = parts
+  const { dir, key, ledger, state, policies, signals, clock, log } = parts
   const useIn = recordedUses(() => policies.current().issuers)
-  const openEntries = createOpenEntries({ usedUntilMs: (entry) => useIn(entry)?.untilMs, now: clock.now })
+  const openEntries = createOpenEntries({
+    usedUntilMs: (entry) => useIn(entry)?.untilMs ?? signals.rememberedUntilMs(entry),
+    now: clock.now,
+  })
   const restart = createRestart({ dir, ledger, key, log })
   const { entries, unsettled } = await replay({
     ...parts,
     entries: restart.entries(),
     async recall(stored) {
       openEntries.see(stored)
+      await signals.recall(stored)
       const use = useIn(stored.entry)
       if (use !== undefined && use.untilMs > clock.now()) await state.claim(use.key, use.untilMs)
     },
   })
   if (entries >= manyEntries) await releaseMemory(log)
-  const unsubscribe = ledger.subscribe(openEntries.see)
-  const following = restart.follow(openEntries.list)
+  const unsubscribe = ledger.subscribe((stored) => {
+    openEntries.see(stored)
+    signals.see(stored)
+  })
+  const following = restart.follow(() => Float64Array.from([...openEntries.list(), ...signals.list()]).sort())
   return {
     unsettled,
     async stop() {

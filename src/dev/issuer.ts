@@ -4,10 +4,12 @@ import { type CryptoKey, exportJWK, generateKeyPair, type JWK, SignJWT } from 'j
 import { z } from 'zod'
 import type { Clock } from '../base/clock.ts'
 import { durationPattern, parseDuration } from '../base/duration.ts'
+import { subjectEventNames } from '../contract/signal.ts'
 import type { Claim } from '../identity/identity.ts'
 import type { PolicySet } from '../policy/compile.ts'
 import type { IssuerPolicy } from '../policy/issuer.ts'
-import { algorithmFor, composeToken, isSignedHere, type TokenOrder, TokenOrderError } from './mint.ts'
+import { algorithmFor, composeToken, isSignedHere, type TokenOrder, TokenOrderError, type Unsigned } from './mint.ts'
+import { composeSignal, type SignalOrder } from './set.ts'
 
 /** A running OpenID Connect issuer that signs for every issuer of the policies whose keys come from the network. */
 export interface DevIssuer {
@@ -15,6 +17,8 @@ export interface DevIssuer {
   readonly jwksUrl: string
   /** @throws TokenOrderError */
   token(order: TokenOrder): Promise<string>
+  /** A signed security event token. @throws TokenOrderError */
+  signal(order: SignalOrder): Promise<string>
   /** Signs with a new key from now on; the old one stays published for tokens that are out. */
   rotate(): Promise<void>
   /** Where the keys of an issuer come from while this one stands in for it; those written in a policy stay. */
@@ -39,6 +43,14 @@ const orderSchema = z.strictObject({
   claims: z.record(z.string().min(1).max(200), z.json()).optional(),
   ttl: z.string().regex(durationPattern).optional(),
   iss: z.string().min(1).max(2048).optional(),
+})
+
+/** The body of `POST /dev/signal`. */
+const signalSchema = z.strictObject({
+  event: z.enum([...subjectEventNames, 'verification', 'stream-updated']),
+  subject: z.string().min(1).max(2048).optional(),
+  from: z.string().min(1).max(2048).optional(),
+  payload: z.record(z.string().min(1).max(200), z.json()).optional(),
 })
 
 async function createSigner(): Promise<{
@@ -106,7 +118,8 @@ function reply(response: ServerResponse, status: number, body: unknown): void {
 }
 
 /**
- * Starts the issuer on loopback: `/.well-known/openid-configuration`, `/jwks`, `POST /dev/token` and `POST /dev/rotate`.
+ * Starts the issuer on loopback: `/.well-known/openid-configuration`, `/jwks`, `POST /dev/token`, `POST /dev/signal` and
+ * `POST /dev/rotate`.
  * Whoever can reach it on this machine can be anyone, which is what it is for; it must never be trusted outside `writ dev`.
  * `policies` gives the set as it is now, so that an edit counts for the next token.
  */
@@ -119,12 +132,28 @@ export async function startDevIssuer(options: {
   const signer = await createSigner()
   let url = ''
 
-  const token = async (order: TokenOrder): Promise<string> => {
-    const { claims, algorithm } = composeToken(order, await policies(), { url, nowMs: clock.now() })
+  const sign = async ({ claims, algorithm }: Unsigned, typ: string): Promise<string> => {
     const key = await signer.key(algorithm)
     return await new SignJWT(claims as Record<string, unknown>)
-      .setProtectedHeader({ alg: key.algorithm, kid: key.kid, typ: 'JWT' })
+      .setProtectedHeader({ alg: key.algorithm, kid: key.kid, typ })
       .sign(key.privateKey)
+  }
+  const own = () => ({ url, nowMs: clock.now() })
+  const token = async (order: TokenOrder): Promise<string> => sign(composeToken(order, await policies(), own()), 'JWT')
+  const signal = async (order: SignalOrder): Promise<string> =>
+    sign(composeSignal(order, await policies(), own()), 'secevent+jwt')
+
+  const signalRoute = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const parsed = signalSchema.safeParse(await readJson(request))
+    if (!parsed.success) throw new TokenOrderError('the body takes `event`, `subject`, `from` and `payload`')
+    const { event, subject, from, payload } = parsed.data
+    const signed = await signal({
+      event,
+      ...(subject === undefined ? {} : { subject }),
+      ...(from === undefined ? {} : { from }),
+      ...(payload === undefined ? {} : { payload: payload as Record<string, Claim> }),
+    })
+    reply(response, 200, { set: signed })
   }
 
   const tokenRoute = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
@@ -153,9 +182,12 @@ export async function startDevIssuer(options: {
       })
     }
     if (route === 'GET /jwks') return reply(response, 200, { keys: signer.published() })
-    if (route !== 'POST /dev/token' && route !== 'POST /dev/rotate') return reply(response, 404, { error: 'not found' })
+    if (!['POST /dev/token', 'POST /dev/signal', 'POST /dev/rotate'].includes(route)) {
+      return reply(response, 404, { error: 'not found' })
+    }
     if (!isLocal(request, Number(new URL(url).port))) return reply(response, 403, { error: 'only for this machine' })
     if (route === 'POST /dev/token') return await tokenRoute(request, response)
+    if (route === 'POST /dev/signal') return await signalRoute(request, response)
     await signer.rotate()
     return reply(response, 200, { keys: signer.published().length })
   }
@@ -179,6 +211,7 @@ export async function startDevIssuer(options: {
     url,
     jwksUrl: `${url}/jwks`,
     token,
+    signal,
     rotate: signer.rotate,
     keysFor: (issuer) => (isSignedHere(issuer) ? { jwks_url: `${url}/jwks` } : issuer.keys),
     async stop() {

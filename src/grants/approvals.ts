@@ -45,6 +45,8 @@ export interface Approvals {
   /** Whether the approval was spent on that very request and could still be collected. Refuses `approval_denied`. */
   useAgain(id: string, digest: string, workload: string): Promise<Result<Approval>>
   attach(id: string, grant: GrantId): Promise<void>
+  /** Denies whatever is not spent yet and that the person asked for or said yes to. `person` is `issuer/subject`. */
+  denyOf(person: string, by: Provenance): Promise<void>
   /** Marks overdue approvals expired. */
   expireDue(limit: number): Promise<void>
   restore(approval: Approval): Promise<void>
@@ -82,7 +84,7 @@ function indexingOf(approval: Approval): Indexing {
   const open =
     approval.status === 'pending'
       ? ['pending', pendingOf(approval.workload), ...approval.approvers.map((team) => `approver=${team}`)]
-      : []
+      : ['approved']
   return { labels: [...labels, ...open], dueAtMs: approval.expiresAtMs }
 }
 
@@ -158,12 +160,28 @@ export function createApprovals({ state, ledger, clock }: { state: State; ledger
     async attach(id, grant) {
       await move(id, (approval) => ok({ ...approval, grant }))
     },
+    async denyOf(person, by) {
+      for (const label of ['pending', 'approved']) {
+        for (const approval of await load(await state.find('approval', [label], { limit: 1_000_000 }))) {
+          if (!concerns(approval, person)) continue
+          const moved = await move(approval.id, (present) =>
+            isOpen(present) ? ok({ ...present, status: 'denied' }) : refuse('state_conflict', 'approval', 'settled'),
+          )
+          if (moved.ok)
+            await ledger.append({
+              ...about(moved.value),
+              ...by,
+              kind: 'approval.denied',
+              reason: 'the person has left',
+            })
+        }
+      }
+    },
     async expireDue(limit) {
       for (const id of await state.due('approval', clock.now(), limit)) {
-        const moved = await move(id, (approval) => {
-          const open = approval.status === 'pending' || approval.status === 'approved'
-          return open ? ok({ ...approval, status: 'expired' }) : refuse('state_conflict', 'approval', 'settled')
-        })
+        const moved = await move(id, (approval) =>
+          isOpen(approval) ? ok({ ...approval, status: 'expired' }) : refuse('state_conflict', 'approval', 'settled'),
+        )
         if (!moved.ok) continue
         await ledger.append({
           ...about(moved.value),
@@ -177,6 +195,10 @@ export function createApprovals({ state, ledger, clock }: { state: State; ledger
     },
   }
 }
+
+const isOpen = ({ status }: Approval): boolean => status === 'pending' || status === 'approved'
+const concerns = ({ requester, approvedBy }: Approval, person: string): boolean =>
+  requester === person || approvedBy.includes(person)
 
 function limited(): Result<never> {
   const { refusal } = refuse('limit_reached', 'approvals.pending', `${mostPending} wait for an answer already`)

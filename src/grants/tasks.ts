@@ -56,6 +56,8 @@ export interface Tasks {
   endDue(limit: number): Promise<void>
   /** The open tasks, of one workload or of all; one by one, as they are by then. */
   eachOpen(workload?: string): AsyncIterable<Task>
+  /** The open tasks of a workload. */
+  openOf(workload: string): Promise<readonly Task[]>
   /** Puts a replayed task in place. Nobody could be heard of while there was no broker, so the wait for that begins now. */
   restore(task: Task): Promise<void>
 }
@@ -199,6 +201,14 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
     }
   }
 
+  async function* eachOpen(workload?: string): AsyncIterable<Task> {
+    const labels = workload === undefined ? ['open'] : [openOf(workload)]
+    for (const id of await state.find('task', labels, { limit: Number.MAX_SAFE_INTEGER })) {
+      const task = await get(id)
+      if (task?.status === 'open') yield task
+    }
+  }
+
   return {
     async open(from, by) {
       if (from.retry === undefined) {
@@ -258,12 +268,11 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
       }
       await Promise.all(Array.from({ length: endedAtOnce }, work))
     },
-    async *eachOpen(workload) {
-      const labels = workload === undefined ? ['open'] : [openOf(workload)]
-      for (const id of await state.find('task', labels, { limit: Number.MAX_SAFE_INTEGER })) {
-        const task = await get(id)
-        if (task?.status === 'open') yield task
-      }
+    eachOpen,
+    async openOf(workload) {
+      const open: Task[] = []
+      for await (const task of eachOpen(workload)) open.push(task)
+      return open
     },
     async restore(task) {
       const heard = task.heartbeatSeconds === undefined ? task : { ...task, heardAtMs: clock.now() }

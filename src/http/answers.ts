@@ -10,6 +10,7 @@ const tokenCodes: readonly Code[] = [
   'token_not_yet_valid',
   'token_too_old',
   'token_replayed',
+  'session_revoked',
   'issuer_unknown',
   'audience_mismatch',
   'proof_invalid',
@@ -18,6 +19,7 @@ const tokenCodes: readonly Code[] = [
 /** Codes any route for callers can answer with. */
 export const alwaysCodes: readonly Code[] = [
   ...tokenCodes,
+  'account_disabled',
   'too_large',
   'internal',
   'ledger_unavailable',

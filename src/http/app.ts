@@ -21,6 +21,7 @@ import { logRoutes } from './routes/log.ts'
 import { metricsRoutes } from './routes/metrics.ts'
 import { openApiRoutes } from './routes/openapi.ts'
 import { policyRoutes } from './routes/policies.ts'
+import { signalRoutes } from './routes/signals.ts'
 import { taskRoutes } from './routes/tasks.ts'
 
 export interface AppDeps {
@@ -70,6 +71,7 @@ export function createApp(deps: AppDeps): App {
     ...eventRoutes(broker, deps.clock, limits.streamBeatMs),
     ...logRoutes(broker, deps.publishedLog),
     ...policyRoutes(broker),
+    ...signalRoutes(broker),
     ...healthRoutes(deps.readiness),
     ...metricsRoutes(deps.metrics),
     ...openApiRoutes(() => routes, deps.version ?? '0.0.0', docsUrlBase),

@@ -33,6 +33,8 @@ export interface Metrics {
   issuance(engine: string, outcome: string): void
   /** What a decision came to: `allow`, `needs_approval`, or the code of the refusal. */
   decision(code: string): void
+  /** A signal and what became of it: `received` or `refused`. */
+  signal(name: string, outcome: string): void
   /** How long one stage of a request took. */
   stage(name: string, seconds: number): void
   /** Starts reading the values that live elsewhere. */
@@ -73,6 +75,12 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
     labelNames: ['code'],
     registers,
   })
+  const signals = new Counter({
+    name: 'writ_signals_total',
+    help: 'Security event tokens by event and whether they were received or refused',
+    labelNames: ['signal', 'outcome'],
+    registers,
+  })
   const stageSeconds = createHistogram(registry, {
     name: 'writ_stage_seconds',
     help: 'Time one stage of a request took',
@@ -83,6 +91,7 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
   const outcome = boundedLabel()
   const stage = boundedLabel()
   const decided = boundedLabel()
+  const signalled = boundedLabel()
   // Hashing a set of labels costs more than counting, so each set is resolved once.
   const requestSeries = new Map<string, () => void>()
 
@@ -100,6 +109,7 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
     },
     issuance: (kind, result) => issuances.inc({ engine: engine(kind), outcome: outcome(result) }),
     decision: (code) => decisions.inc({ code: decided(code) }),
+    signal: (name, result) => signals.inc({ signal: signalled(name), outcome: outcome(result) }),
     stage: (name, seconds) => stageSeconds.observe(stage(name), seconds),
     watch: (sources) => watchSources(registers, sources),
     async render() {

@@ -59,6 +59,9 @@ function routeConfig(route: Route): RouteConfig {
       ...(id === undefined ? {} : { params: z.object({ [id]: id === 'index' ? z.int().nonnegative() : z.string() }) }),
       ...(route.query instanceof z.ZodObject ? { query: route.query } : {}),
       ...(route.idempotent ? { headers: idempotencyHeader } : {}),
+      ...(route.takes === undefined
+        ? {}
+        : { body: { required: true, content: { [route.takes]: { schema: z.string() } } } }),
       ...(route.body === undefined
         ? {}
         : {

@@ -43,6 +43,8 @@ export interface Route {
   readonly access: 'bearer' | 'open' | 'probe'
   readonly id?: IdKind
   readonly body?: z.ZodType
+  /** Media type of a body that is not JSON. */
+  readonly takes?: string
   readonly query?: z.ZodType
   readonly answers: readonly Answer[]
   readonly codes: readonly Code[]

@@ -53,8 +53,11 @@ const subject: Check = ({ claims }) =>
     : failed('token_invalid', 'subject', 'there is no sub claim with text in it')
 
 /** The token is meant for this broker (RFC 7519 section 4.1.3). */
-const audience: Check = ({ claims, issuer }) => {
-  const wanted = typeof issuer.audience === 'string' ? [issuer.audience] : issuer.audience
+const audience: Check = ({ claims, issuer }) => isMeantFor(issuer.audience ?? [], claims)
+
+/** Whether `aud` names one of those that are wanted. */
+export function isMeantFor(audience: string | readonly string[], claims: Claims): Finding {
+  const wanted = typeof audience === 'string' ? [audience] : audience
   const given = typeof claims.aud === 'string' ? [claims.aud] : claims.aud === undefined ? [] : claims.aud
   if (!Array.isArray(given) || !given.every((one) => typeof one === 'string')) {
     return failed('token_invalid', 'audience', 'aud is neither text nor a list of texts')
@@ -65,11 +68,13 @@ const audience: Check = ({ claims, issuer }) => {
   return failed('audience_mismatch', 'audience', `the token is for ${list}, not for ${wanted.map(shown).join(' or ')}`)
 }
 
-const isTime = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1e11
-const difference = (seconds: number): string => `${Math.round(Math.abs(seconds) * 1000) / 1000} s`
+/** A NumericDate (RFC 7519 section 2) within reason. */
+export const isTime = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1e11
+/** How far apart two times are, in words. */
+export const difference = (seconds: number): string => `${Math.round(Math.abs(seconds) * 1000) / 1000} s`
 
 /** Not on or after `exp` (RFC 7519 section 4.1.4), which must be there. */
-const expiry: Check = ({ claims, issuer, nowSeconds }) => {
+export const expiry: Check = ({ claims, issuer, nowSeconds }) => {
   const { exp } = claims
   if (!isTime(exp)) return failed('token_invalid', 'expiry', `exp is not a time: ${shown(exp)}`)
   return nowSeconds < exp + leewaySeconds(issuer)
@@ -82,7 +87,7 @@ const expiry: Check = ({ claims, issuer, nowSeconds }) => {
 }
 
 /** Not before `nbf` (RFC 7519 section 4.1.5), where there is one. */
-const notBefore: Check = ({ claims, issuer, nowSeconds }) => {
+export const notBefore: Check = ({ claims, issuer, nowSeconds }) => {
   const { nbf } = claims
   if (nbf === undefined) return undefined
   if (!isTime(nbf)) return failed('token_invalid', 'not_before', `nbf is not a time: ${shown(nbf)}`)

@@ -1,14 +1,16 @@
 import { sha256Hex } from '../base/digest.ts'
 import { ok, type Reason, type Result } from '../base/result.ts'
 import { type Finding, failed, passed, shown } from './check.ts'
-import { type Check, type CheckInput, claimChecks, headerChecks, leewaySeconds } from './checks.ts'
+import { type CheckInput, claimChecks, headerChecks, leewaySeconds } from './checks.ts'
 import { environmentOf } from './environment.ts'
 import type { Flavour } from './flavours/flavour.ts'
 import type { Identity } from './identity.ts'
 import { createIssuers, type IssuerStatus, type IssuersOptions, notEnforced } from './issuers.ts'
+import { createSetVerifier, type SignedSet } from './set.ts'
 import { checkSignature } from './signature.ts'
 import { isMalformed, maxTokenLength, takeApart, type UnverifiedToken } from './token.ts'
 import { createTokenMemory } from './token-memory.ts'
+import { createTrail } from './trail.ts'
 
 export type { IssuerStatus } from './issuers.ts'
 
@@ -29,6 +31,8 @@ export interface Verifier {
   verify(token: string): Promise<Result<Identity>>
   /** The same, with the whole trail. */
   explain(token: string): Promise<Explanation>
+  /** The security event token, if an issuer that may send signals signed it and every rule of SETs is met; see `identity/set.ts`. */
+  verifySet(text: string): Promise<Result<SignedSet>>
   /** Each issuer in force, and whether its tokens can be verified now. */
   status(): readonly IssuerStatus[]
   /** Loads keys now and keeps them fresh in the background. Without it, keys are loaded when first needed. */
@@ -56,6 +60,9 @@ export function createVerifier(options: IssuersOptions): Verifier {
     }
     const { policy, enforced } = issuer
     trail.stops(passed('issuer', policy.name))
+    if (policy.audience === undefined) {
+      return trail.refuse(failed('issuer_unknown', 'issuer', `${policy.name} signs signals alone, and no tokens`))
+    }
     if (enforced === undefined) return trail.refuse(failed('issuer_unknown', 'flavour', notEnforced(policy)))
     const { flavour, keys } = enforced
     const { header, claims } = parts
@@ -79,6 +86,7 @@ export function createVerifier(options: IssuersOptions): Verifier {
   return {
     explain,
     verify: async (token) => (await explain(token)).result,
+    verifySet: createSetVerifier(issuers, options.clock),
     status: issuers.status,
     start: issuers.start,
     close: issuers.close,
@@ -100,50 +108,6 @@ function type(typ: unknown, flavour: Flavour): Finding {
   return flavour.types.includes(name)
     ? passed('type', name)
     : failed('token_invalid', 'type', `typ ${shown(typ)} is not one of ${flavour.types.join(', ')}`)
-}
-
-interface Trail {
-  readonly reasons: readonly Reason[]
-  /** Records findings up to the first that refuses; true when one did. */
-  stops(...findings: readonly (Finding | undefined)[]): boolean
-  /** The same for checks, which are not run past the first that refuses. */
-  stopsAt(checks: readonly Check[], input: CheckInput): boolean
-  refuse(finding: Finding): Explanation
-  /** What the last recorded finding amounts to. */
-  refusal(): Explanation
-}
-
-// What an entry of the ledger takes for one rule.
-const longestDetail = 512
-
-function createTrail(): Trail {
-  const reasons: Reason[] = []
-  let last: Finding | undefined
-  const stops = (...findings: readonly (Finding | undefined)[]): boolean => {
-    for (const finding of findings) {
-      if (finding === undefined) continue
-      last = finding
-      reasons.push({ rule: finding.rule, ok: finding.ok, detail: finding.detail.slice(0, longestDetail) })
-      if (finding.code !== undefined) return true
-    }
-    return false
-  }
-  const refusal = (): Explanation => {
-    // A trail that ends without a code would be a mistake here; it refuses all the same.
-    const { code = 'token_invalid', retryAfterSeconds } = last ?? {}
-    const wait = retryAfterSeconds === undefined ? {} : { retryAfterSeconds }
-    return { result: { ok: false, refusal: { code, reasons, ...wait } }, reasons }
-  }
-  return {
-    reasons,
-    stops,
-    stopsAt: (checks, input) => checks.some((check) => stops(check(input))),
-    refuse(finding) {
-      stops(finding)
-      return refusal()
-    },
-    refusal,
-  }
 }
 
 /** The one place where claims become an identity. Everything it reads has passed its check. */

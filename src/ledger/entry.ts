@@ -67,6 +67,8 @@ const endReason = z.enum([
   'issuance_failed',
   'policy_changed',
   'kill_switch',
+  'signal',
+  'owner_left',
   'found_gone',
   'orphan',
   'replaced',
@@ -186,7 +188,26 @@ const kinds = [
     outcome: outsideText.optional(),
     grants: seconds,
   }),
-  z.strictObject({ ...common, kind: z.literal('signal.received'), source: name, signal: name, matched: seconds }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('signal.received'),
+    /** Name of the Issuer that signed the signal. */
+    source: name,
+    signal: name,
+    /** How many team members and workloads of the policies the signal is about. */
+    matched: seconds,
+    /** Whom it is about, where its identifiers name somebody: Issuer document and subject. */
+    issuer: name.optional(),
+    subject: outsideText.optional(),
+    /**
+     * `recorded`: nothing follows. `ended`: what the subject held and was issued before `event_time` ends. `disabled`: that, and
+     * the subject gets nothing until `enabled`. `renamed`: the policies name somebody who is called otherwise now.
+     */
+    effect: z.enum(['recorded', 'ended', 'disabled', 'enabled', 'renamed']).optional(),
+    event_time: time.optional(),
+    /** SHA-256 over `iss` and `jti` of the SET; in the last entry about it, so that half a record leaves it to be sent again. */
+    set: sha256.optional(),
+  }),
   z.strictObject({
     ...common,
     kind: z.literal('review.attested'),

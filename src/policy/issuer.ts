@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { durationField, nameField } from '../contract/fields.ts'
+import { subjectEventNames } from '../contract/signal.ts'
 
 /** Asymmetric signatures of RFC 7518 and RFC 8037 only: `none` and HMAC cannot be written in a policy. */
 const algorithm = z.enum([
@@ -26,7 +27,29 @@ const environmentSource = z.union([
   }),
 ])
 
-/** A trusted signer of workload tokens (`kind: Issuer`). */
+const audience = z.union([z.string().min(1).max(2048), z.array(z.string().min(1).max(2048)).min(1).max(10)])
+
+/** What the issuer may tell the broker of its subjects, as security event tokens (SSF 1.0, RFC 8417). */
+const signals = z.strictObject({
+  audience: audience.describe('A signal must carry one of them'),
+  events: z
+    .array(z.enum(subjectEventNames))
+    .min(1)
+    .max(subjectEventNames.length)
+    .default(subjectEventNames)
+    .describe('Events it may send; all when absent'),
+  max_age: durationField
+    .default('1h')
+    .describe('Greatest age of a signal since its `iat`; signals that arrive later are refused'),
+  speaks_for: z
+    .array(nameField)
+    .min(1)
+    .max(100)
+    .optional()
+    .describe('Issuer documents of whose subjects it may tell; itself alone when absent'),
+})
+
+/** A trusted signer of workload tokens, of signals, or of both (`kind: Issuer`). */
 export const issuerSchema = z.strictObject({
   kind: z.literal('Issuer'),
   name: nameField,
@@ -34,9 +57,9 @@ export const issuerSchema = z.strictObject({
     .enum(['generic', 'kubernetes', 'github-actions', 'gitlab', 'spiffe', 'google', 'azure', 'aws'])
     .default('generic'),
   url: z.string().min(1).max(2048).describe('Must equal the `iss` claim, byte for byte'),
-  audience: z
-    .union([z.string().min(1).max(2048), z.array(z.string().min(1).max(2048)).min(1).max(10)])
-    .describe('A token must carry one of them'),
+  audience: audience
+    .optional()
+    .describe('A token must carry one of them; absent in an Issuer of signals alone, none of whose tokens are taken'),
   algorithms: z.array(algorithm).min(1).default(['RS256', 'ES256']),
   keys: z.union([
     z.strictObject({ discovery: z.literal(true) }),
@@ -53,7 +76,10 @@ export const issuerSchema = z.strictObject({
     })
     .prefault({}),
   environment: environmentSource.optional(),
+  signals: signals.optional().describe('Lets it send signals (SSF); without it none of its signals are taken'),
 })
 
 /** An Issuer document as the loader hands it on. */
 export type IssuerPolicy = Readonly<z.infer<typeof issuerSchema>>
+/** The block that lets an Issuer send signals. */
+export type SignalsPolicy = NonNullable<IssuerPolicy['signals']>

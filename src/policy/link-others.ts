@@ -9,6 +9,27 @@ export function checkIssuer(issuer: IssuerPolicy, linker: Linker): void {
   if (!linker.first(`issuer url ${issuer.url}`)) {
     linker.error(['url'], 'another Issuer has the same url, so a token would have two rules', 'keep one of them')
   }
+  if (issuer.audience === undefined && issuer.signals === undefined) {
+    linker.error(
+      ['name'],
+      'the issuer is for nothing',
+      'add `audience` to take its tokens, or `signals` to take its signals',
+    )
+  }
+  issuer.signals?.speaks_for?.forEach((name, at) => void linker.refer('Issuer', name, ['signals', 'speaks_for', at]))
+}
+
+/** Refers to an Issuer whose tokens somebody presents; one of signals alone is of no use for that. */
+export function referToTokens(issuer: string, path: readonly (string | number)[], linker: Linker): boolean {
+  if (!linker.refer('Issuer', issuer, path)) return false
+  if (linker.registry.Issuer.get(issuer)?.document.audience === undefined) {
+    linker.error(
+      path,
+      `\`${issuer}\` signs signals alone, so there are no tokens of it`,
+      'add `audience` to that Issuer',
+    )
+  }
+  return true
 }
 
 /** What a Team document must keep to beyond its schema. */
@@ -25,7 +46,7 @@ export function checkTeam(team: TeamPolicy, linker: Linker): void {
     )
   }
   team.members.forEach(({ issuer, subject }, at) => {
-    linker.refer('Issuer', issuer, ['members', at, 'issuer'])
+    referToTokens(issuer, ['members', at, 'issuer'], linker)
     if (!linker.first(`member ${team.name}\n${issuer}\n${subject}`)) {
       linker.error(['members', at], 'this person is listed twice', 'remove one of the two lines')
     }

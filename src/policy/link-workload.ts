@@ -2,6 +2,7 @@ import { breadthProblems } from './breadth.ts'
 import { seconds } from './compile.ts'
 import { productionEnvironments } from './fields.ts'
 import type { Linker } from './link.ts'
+import { referToTokens } from './link-others.ts'
 import { claimRules } from './match.ts'
 import type { PurposePolicy, WorkloadPolicy } from './workload.ts'
 
@@ -37,7 +38,7 @@ export function checkWorkload(workload: WorkloadPolicy, linker: Linker): void {
 function checkMatch(workload: WorkloadPolicy, linker: Linker): void {
   const { issuer, claims } = workload.match
   const rules = claimRules(claims)
-  const known = linker.refer('Issuer', issuer, ['match', 'issuer'])
+  const known = referToTokens(issuer, ['match', 'issuer'], linker)
     ? linker.registry.Issuer.get(issuer)?.document
     : undefined
   if (known === undefined) return

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { nameField, textField } from '../contract/fields.ts'
+import { durationField, nameField, textField } from '../contract/fields.ts'
 import { personField } from './fields.ts'
 
 /** An accountable group of people (`kind: Team`). A retired team orphans the workloads it owns. */
@@ -38,6 +38,14 @@ export const teamSchema = z
       .max(1000)
       .default([])
       .describe('People who may approve, review and revoke for this team'),
+    leavers: z
+      .strictObject({
+        grace: durationField
+          .default('7d')
+          .describe('How long its workloads go on when nobody is left to answer for them'),
+      })
+      .prefault({})
+      .describe('What happens when a signal says that members have left'),
     roles: z
       .array(z.enum(['auditor', 'operator']))
       .max(2)

@@ -16,7 +16,12 @@ interface Stored extends Carrier {
  * A restart starts empty: the caller replays the ledger into it.
  */
 export function memoryState(clock: Clock): State {
-  const tables = { grant: createTable(clock), task: createTable(clock), approval: createTable(clock) }
+  const tables = {
+    grant: createTable(clock),
+    task: createTable(clock),
+    approval: createTable(clock),
+    subject: createTable(clock),
+  }
   const claims = new Map<string, number>()
   const claimsByEnd = timeHeap()
   const hits = createHits(clock)

@@ -1,5 +1,5 @@
 /** Kinds of record that replicas share. */
-export type RecordKind = 'grant' | 'task' | 'approval'
+export type RecordKind = 'grant' | 'task' | 'approval' | 'subject'
 
 /** A stored record with the version that `swap` compares. */
 export interface Versioned<T> {

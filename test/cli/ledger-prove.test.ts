@@ -279,7 +279,7 @@ describe('writ ledger prove, from a URL', () => {
     [
       'a tile without an end',
       (path: string) => path.startsWith('tile/1') && { status: 200, body: Buffer.alloc(9000) },
-      1,
+      6,
     ],
     [
       'gzip without an end',

@@ -7,10 +7,9 @@ import { writeSync } from 'node:fs'
 import { silentLog } from '../../src/base/log.ts'
 import { type Disk, type DiskFile, nodeDisk } from '../../src/ledger/store/disk.ts'
 import { openFileLedger } from '../../src/ledger/store/file.ts'
-import { eventually } from '../support/child.ts'
 import { fakeClock } from '../support/clock.ts'
 import { numberedEntry } from '../support/entries.ts'
-import { origin, testKey } from '../support/ledger.ts'
+import { origin, published, testKey } from '../support/ledger.ts'
 
 const [dir = '', killAtText = '-1'] = process.argv.slice(2)
 const killAt = Number(killAtText)
@@ -63,8 +62,7 @@ const sayCheckpoint = (): void => say(`checkpoint ${Buffer.from(ledger.checkpoin
 for (let round = 0; round < 4; round++) {
   const positions = await Promise.all(Array.from({ length: 90 }, (_, n) => ledger.append(numberedEntry(n))))
   for (const { index, leafHash } of positions) say(`entry ${index} ${leafHash}`)
-  await clock.advance(200)
-  await eventually(async () => ledger.signedSize() === ledger.head().size || undefined, 'a checkpoint')
+  await published(ledger, clock)
   sayCheckpoint()
 }
 await ledger.close()

@@ -7,7 +7,7 @@ import { eventually } from '../support/child.ts'
 import { fakeClock } from '../support/clock.ts'
 import { numberedEntry } from '../support/entries.ts'
 import { faultyDisk } from '../support/faulty-disk.ts'
-import { collect, openTestLedger, testKey, withFolder } from '../support/ledger.ts'
+import { collect, openTestLedger, published, testKey, withFolder } from '../support/ledger.ts'
 
 const { vkey } = testKey
 const segmentBytes = 20_000
@@ -49,8 +49,7 @@ describe('a power cut', () => {
         const ledger = await openTestLedger(dir, { clock, segmentBytes, fs: faultyDisk(() => (cut ? 'fail' : 'do')) })
         for (const count of [200, 250, 150]) {
           await Promise.all(Array.from({ length: count }, (_, n) => ledger.append(numberedEntry(n))))
-          await clock.advance(1000)
-          await eventually(async () => ledger.signedSize() === ledger.head().size || undefined, 'a checkpoint')
+          await published(ledger, clock)
         }
         const checkpoint = ledger.checkpoint()
         const signed = await collect(ledger.read(0))

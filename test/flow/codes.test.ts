@@ -7,6 +7,7 @@ import { stringify } from 'yaml'
 import { type Code, codes } from '../../src/base/codes.ts'
 import { problemSchema } from '../../src/contract/problem.ts'
 import { readinessSchema } from '../../src/contract/readiness.ts'
+import { type SubjectEvent, setMediaType, signalPath } from '../../src/contract/signal.ts'
 import { startWorld, type World } from '../support/broker.ts'
 import { type Answer, type Call, callApi } from '../support/call-api.ts'
 import { eventually } from '../support/child.ts'
@@ -146,6 +147,11 @@ const issue = (as: string, body: object = { purpose: 'work' }, claims?: Paramete
   world.issue(as, body, claims)
 const withToken = async (token: string, call: Call = {}): Promise<Answer> =>
   world.api('POST', '/v1/credentials', { token, body: { purpose: 'read-orders' }, ...call })
+const push = async (event: SubjectEvent, subject: string): Promise<void> => {
+  const body = await world.stack.issuer.signal({ event, subject })
+  const { status } = await callApi(world.url, 'POST', signalPath, { body, headers: { 'content-type': setMediaType } })
+  expect(status).toBe(202)
+}
 const claimed = (claims: Record<string, string | number>) => world.token('checkout', claims).then(withToken)
 
 describe('who calls', () => {
@@ -159,7 +165,13 @@ describe('who calls', () => {
     await withToken(token, { body: { purpose: 'fetch-reports' } })
     return withToken(token, { body: { purpose: 'fetch-reports' } })
   }
+  const revoked = async (): Promise<Answer> => {
+    const token = await world.token('erin@sre', { iat: seconds(-30) })
+    await push('session-revoked', 'erin@sre')
+    return withToken(token)
+  }
   test.each<[Code, () => Promise<Answer>]>([
+    ['session_revoked', revoked],
     ['token_missing', () => world.api('POST', '/v1/credentials', { body: { purpose: 'read-orders' } })],
     ['token_invalid', () => withToken('not.a.token')],
     ['token_invalid', invalid],
@@ -183,6 +195,10 @@ describe('what it may have', () => {
     await world.api('POST', `/v1/approvals/${body.approval}/deny`, { as: 'alice@payments' })
     return issue('approved', { purpose: 'work', approval: body.approval })
   }
+  const disabled = async (): Promise<Answer> => {
+    await push('account-disabled', 'ended')
+    return issue('ended')
+  }
   test.each<[Code, () => Promise<Answer>, string[]]>([
     ['workload_unknown', () => issue('twin', { purpose: 'work' }, stranger), ['workload.match']],
     ['workload_ambiguous', () => issue('twins'), ['workload.match']],
@@ -199,6 +215,7 @@ describe('what it may have', () => {
     ['review_overdue', () => issue('overdue'), ['purpose.review']],
     ['exception_expired', () => issue('leaning'), ['exception case-exception']],
     ['approval_denied', denied, ['approval']],
+    ['account_disabled', disabled, ['signals.account']],
     ['role_required', () => world.api('POST', '/v1/policies/reload', { as: 'alice@payments' }), ['policy.reload']],
   ])('%s', async (code, call, rules) => {
     const answer = await call()

@@ -34,7 +34,7 @@ describe('probes and documents', () => {
     expect(status).toBe(200)
     expect(body).toMatchObject({ ready: true, draining: false, vault: { ready: true }, ledger: { ready: true } })
     expect(body.issuers.map(({ name }) => name).sort()).toEqual(
-      ['agents', 'cluster-eu', 'cluster-staging', 'github', 'people', 'reporting-vendor'].sort(),
+      ['agents', 'cluster-eu', 'cluster-staging', 'github', 'people', 'reporting-vendor', 'trust-signals'].sort(),
     )
     const openapi = await world.api('GET', '/openapi.json')
     expect(openapi.body).toMatchObject({ openapi: expect.stringMatching(/^3\.1/) })

@@ -4,6 +4,7 @@ import { Validator } from '@seriousme/openapi-schema-validator'
 import { describe, expect, test } from 'vitest'
 import { codes } from '../../src/base/codes.ts'
 import { entryFilterSchema, eventFilterSchema } from '../../src/contract/ledger.ts'
+import { signalPath } from '../../src/contract/signal.ts'
 import type { AppDeps } from '../../src/http/app.ts'
 import { escapeHtml, indexPage, style } from '../../src/http/docs-page.ts'
 import { defaultLimits } from '../../src/http/limits.ts'
@@ -71,7 +72,8 @@ describe('/openapi.json', () => {
     const { paths } = await document()
     for (const [path, methods] of Object.entries(paths)) {
       for (const operation of Object.values(methods)) {
-        const bearer = /^\/(v1|log)\//.test(path)
+        // A signal is its sender's proof itself.
+        const bearer = /^\/(v1|log)\//.test(path) && path !== signalPath
         expect(operation.security).toEqual(bearer ? [{ bearer: [] }] : [])
         if (bearer) expect(operation.responses['401']?.description).toContain('`token_expired`')
       }

@@ -6,7 +6,8 @@ import type { EntryBody } from '../../src/ledger/entry.ts'
 import type { StoredEntry } from '../../src/ledger/ledger.ts'
 import { type SigningKey, signingKeyOf } from '../../src/ledger/log/note.ts'
 import { type FileLedger, type FileLedgerOptions, openFileLedger } from '../../src/ledger/store/file.ts'
-import { fakeClock } from './clock.ts'
+import { eventually } from './child.ts'
+import { type FakeClock, fakeClock } from './clock.ts'
 import { faultyDisk } from './faulty-disk.ts'
 
 export const origin = 'writ.test/ledger'
@@ -50,3 +51,13 @@ export async function crashedLedger(dir: string, batches: readonly (readonly Ent
   await ledger.close()
   return entries
 }
+
+/**
+ * Waits for a checkpoint over everything there is. Time goes on for as long as that takes, because the next checkpoint is only due once
+ * the one before is out of the way.
+ */
+export const published = (ledger: FileLedger, clock: FakeClock): Promise<true> =>
+  eventually(async () => {
+    await clock.advance(1000)
+    return ledger.signedSize() === ledger.head().size || undefined
+  }, 'a checkpoint over everything')

@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises'
 import { durationPattern } from '../../base/duration.ts'
-import { messageOf } from '../../base/errors.ts'
 import { type Command, CommandError, exit, type Io, UsageError, writeJson } from '../command.ts'
+import { askDevIssuer, devIssuerUrl } from '../dev-issuer.ts'
 import { parseOptions } from '../options.ts'
 
 const usage = `
@@ -52,7 +51,8 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     ...(typeof iss === 'string' ? { iss } : {}),
     claims,
   }
-  const token = await askIssuer(await issuerUrl(values.issuer, values['ready-file']), order)
+  const { token } = await askDevIssuer(await devIssuerUrl(values.issuer, values['ready-file'], '/dev/token'), order)
+  if (typeof token !== 'string') throw new CommandError(exit.fault, 'the development issuer answered without a token')
   if (values.json === true) writeJson(io, { token })
   else io.stdout(`${token}\n`)
   return exit.done
@@ -74,39 +74,4 @@ function claimOf(text: string): [string, unknown] {
   } catch {
     return [name, value]
   }
-}
-
-async function issuerUrl(given: string | undefined, readyFile: string | undefined): Promise<URL> {
-  let text = given ?? 'http://127.0.0.1:8788'
-  if (given === undefined && readyFile !== undefined) {
-    try {
-      const ready = JSON.parse(await readFile(readyFile, 'utf8')) as { issuer?: unknown }
-      text = String(ready.issuer)
-    } catch (cause) {
-      throw new CommandError(exit.fault, `the ready file ${readyFile} cannot be read: ${messageOf(cause)}`)
-    }
-  }
-  if (!URL.canParse(text)) throw new UsageError('--issuer is a URL such as http://127.0.0.1:8788')
-  return new URL('/dev/token', text)
-}
-
-async function askIssuer(url: URL, order: object): Promise<string> {
-  let status: number
-  let answer: { token?: unknown; error?: unknown }
-  try {
-    const response = await fetch(url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(order),
-      signal: AbortSignal.timeout(10_000),
-    })
-    status = response.status
-    answer = (await response.json()) as typeof answer
-  } catch (cause) {
-    const fix = 'start writ dev, or name its issuer with --issuer'
-    throw new CommandError(exit.unavailable, `no development issuer answers at ${url.origin}`, fix, { cause })
-  }
-  if (typeof answer.token === 'string') return answer.token
-  const reason = typeof answer.error === 'string' ? answer.error : `status ${status}`
-  throw new CommandError(status === 400 ? exit.usage : exit.fault, reason)
 }

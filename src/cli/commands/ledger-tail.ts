@@ -96,7 +96,21 @@ const recordOf = (value: unknown): Readonly<Record<string, unknown>> =>
 /** One line: index, time, kind, then who and what. Everything in it is text of others. */
 export function entryLine({ index, entry }: Pick<StoredEntryView, 'index' | 'entry'>): string {
   const text = (name: string): string => (typeof entry[name] === 'string' ? entry[name] : '')
-  const rest = ['workload', 'purpose', 'credential', 'grant', 'task', 'code', 'cause', 'outcome', 'finding', 'setting']
+  const rest = [
+    'workload',
+    'purpose',
+    'credential',
+    'grant',
+    'task',
+    'code',
+    'cause',
+    'outcome',
+    'signal',
+    'subject',
+    'effect',
+    'finding',
+    'setting',
+  ]
     .filter((name) => text(name) !== '')
     .map((name) => `${name}=${text(name)}`)
   const { type = '', subject = '', name = '', reason = '' } = recordOf(entry.actor)

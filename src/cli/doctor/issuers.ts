@@ -4,6 +4,7 @@ import { silentLog } from '../../base/log.ts'
 import type { Config } from '../../config/config.ts'
 import { createVerifier } from '../../identity/verify.ts'
 import type { PolicySet } from '../../policy/compile.ts'
+import type { IssuerPolicy } from '../../policy/issuer.ts'
 import { bad, doubtful, type Finding, good } from './finding.ts'
 
 const patienceMs = 10_000
@@ -30,9 +31,9 @@ export async function checkIssuers(config: Config, policies: PolicySet, clock: C
 
 function audiences(config: Config, { issuers }: PolicySet): Finding[] {
   const check = 'audience'
-  const others = issuers.filter(({ audience }) => ![audience].flat().some((name) => isBelow(name, config.url)))
+  const others = issuers.filter((issuer) => !audiencesOf(issuer).some((name) => isBelow(name, config.url)))
   if (others.length === 0) return [good(check, `every issuer signs for ${config.url}`)]
-  const names = others.map(({ name, audience }) => `${name} (${[audience].flat().join(', ')})`)
+  const names = others.map((issuer) => `${issuer.name} (${audiencesOf(issuer).join(', ')})`)
   return [
     doubtful(
       check,
@@ -41,6 +42,10 @@ function audiences(config: Config, { issuers }: PolicySet): Finding[] {
     ),
   ]
 }
+
+/** Of its tokens, or of its signals where it signs nothing else. */
+const audiencesOf = ({ audience, signals }: IssuerPolicy): readonly string[] =>
+  [audience ?? signals?.audience ?? []].flat()
 
 // An audience of its own below the name of the broker is as good: one for each party outside, for instance.
 function isBelow(audience: string, url: string): boolean {

@@ -31,15 +31,20 @@ export async function readBody<T>(
 ): Promise<Result<T>> {
   const type = source.header('content-type')
   if (type !== undefined && !jsonType.test(type)) return refuse('media_type', 'content-type', 'not application/json')
+  const bytes = await readBytes(source, limits, clock)
+  if (!bytes.ok) return bytes
+  return bytes.value.length === 0 ? parseEmpty(schema) : parseBytes(bytes.value, type, schema)
+}
+
+/** The bytes of a body of any type, counted as they arrive. Refuses with `media_type`, `too_large` or `request_invalid`. */
+export async function readBytes(source: BodySource, limits: Limits, clock: Clock): Promise<Result<Uint8Array>> {
   if (source.header('content-encoding') !== undefined) {
     return refuse('media_type', 'content-encoding: bodies are not compressed', 'content-encoding')
   }
   if (Number(source.header('content-length')) > limits.maxBodyBytes) return tooLarge(limits)
-  const bytes = await (source.incoming === undefined
+  return source.incoming === undefined
     ? fromStream(source.raw.body, limits)
-    : fromSocket(source.incoming, limits, clock))
-  if (!bytes.ok) return bytes
-  return bytes.value.length === 0 ? parseEmpty(schema) : parseBytes(bytes.value, type, schema)
+    : fromSocket(source.incoming, limits, clock)
 }
 
 function parseEmpty<T>(schema: z.ZodType<T>): Result<T> {

@@ -110,6 +110,7 @@ export function ocsfDetailsOf(entry: Entry): OcsfDetails {
         ...success,
         actor: actorOf(entry),
         api: { operation: `signal ${entry.signal}` },
+        status_code: entry.effect,
         src_endpoint: { name: entry.source },
       }
     case 'review.attested':

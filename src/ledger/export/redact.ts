@@ -121,6 +121,12 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   source: 'issuer',
   signal: 'signal',
   matched: 'kept',
+  issuer: 'issuer',
+  subject: 'subject',
+  effect: 'kept',
+  event_time: 'kept',
+  // Over what its issuer drew at random, as `token` is.
+  set: 'kept',
   verdict: 'kept',
   finding: 'finding',
   severity: 'kept',

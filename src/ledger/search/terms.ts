@@ -1,5 +1,5 @@
 /**
- * All that an entry can be found by: fields that name one thing, the `subject` of its actor, and `id`, any public identifier of what
+ * All that an entry can be found by: fields that name one thing, the `subject` of its actor or of the signal it is, and `id`, any public identifier of what
  * was minted (database user, certificate serial, SSH key id, …) or the hash of its lease. Those that say most come first.
  */
 export const termNames = [
@@ -35,7 +35,7 @@ export const meets = (entry: Fields, conditions: readonly Condition[]): boolean 
   conditions.every(({ name, anyOf }) => valuesOf(entry, name).some((value) => anyOf.includes(value)))
 
 function valuesOf(entry: Fields, name: TermName): readonly string[] {
-  if (name === 'subject') return texts(fieldsOf(entry.actor).subject)
+  if (name === 'subject') return texts(fieldsOf(entry.actor).subject, entry.subject)
   if (name !== 'id') return texts(entry[name])
   const ids = Array.isArray(entry.ids) ? entry.ids.map((id: unknown) => fieldsOf(id).value) : []
   return texts(...ids, fieldsOf(entry.lease).hash, entry.lease_hash)

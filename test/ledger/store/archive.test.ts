@@ -6,7 +6,7 @@ import { eventually } from '../../support/child.ts'
 import { type FakeClock, fakeClock } from '../../support/clock.ts'
 import { numberedEntry } from '../../support/entries.ts'
 import { faultyDisk } from '../../support/faulty-disk.ts'
-import { collect, openTestLedger, withFolder } from '../../support/ledger.ts'
+import { collect, openTestLedger, published, withFolder } from '../../support/ledger.ts'
 
 const actor = { type: 'broker', reason: 'test' } as const
 
@@ -14,8 +14,7 @@ async function grow(ledger: FileLedger, clock: FakeClock, count: number): Promis
   for (let done = 0; done < count; done += 100) {
     await Promise.all(Array.from({ length: 100 }, (_, n) => ledger.append(numberedEntry(done + n))))
   }
-  await clock.advance(1000)
-  await eventually(async () => ledger.signedSize() === ledger.head().size || undefined, 'a checkpoint over everything')
+  await published(ledger, clock)
 }
 
 const bundlesIn = async (dir: string): Promise<string[]> =>

@@ -4,17 +4,15 @@ import { describe, expect, it } from 'vitest'
 import { silentLog } from '../../../src/base/log.ts'
 import type { FileLedger } from '../../../src/ledger/store/file.ts'
 import { createRestart } from '../../../src/ledger/store/restart.ts'
-import { eventually } from '../../support/child.ts'
 import { type FakeClock, fakeClock } from '../../support/clock.ts'
 import { numberedEntry } from '../../support/entries.ts'
-import { collect, openTestLedger, withFolder } from '../../support/ledger.ts'
+import { collect, openTestLedger, published, withFolder } from '../../support/ledger.ts'
 
 const key = new Uint8Array(32).fill(3)
 
 async function grow(ledger: FileLedger, clock: FakeClock, count: number): Promise<void> {
   await Promise.all(Array.from({ length: count }, (_, n) => ledger.append(numberedEntry(n))))
-  await clock.advance(1000)
-  await eventually(async () => ledger.signedSize() === ledger.head().size || undefined, 'a checkpoint over everything')
+  await published(ledger, clock)
 }
 
 /** Runs `use` with a ledger of 700 entries that let its first segments go and whose entries 3, 300 and 650 still matter. */

@@ -11,7 +11,7 @@ import { eventually } from '../../support/child.ts'
 import { fakeClock } from '../../support/clock.ts'
 import { numberedEntry } from '../../support/entries.ts'
 import { faultyDisk } from '../../support/faulty-disk.ts'
-import { collect, openTestLedger, segmentFile, withFolder } from '../../support/ledger.ts'
+import { collect, openTestLedger, published, segmentFile, withFolder } from '../../support/ledger.ts'
 import { naiveRoot } from '../../support/naive-tree.ts'
 
 const entryOf = (i: number): Buffer => Buffer.from(`entry ${i}`)
@@ -127,8 +127,7 @@ async function grow(ledger: FileLedger, clock: ReturnType<typeof fakeClock>, cou
     const some = Math.min(100, count - done)
     await Promise.all(Array.from({ length: some }, (_, n) => ledger.append(numberedEntry(done + n))))
   }
-  await clock.advance(1000)
-  await eventually(async () => ledger.signedSize() === ledger.head().size || undefined, 'a checkpoint over everything')
+  await published(ledger, clock)
 }
 
 const entryBytes = async (ledger: FileLedger): Promise<Buffer[]> =>

@@ -2,10 +2,9 @@ import { readdir, readFile, rm, truncate, unlink, writeFile } from 'node:fs/prom
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { FileLedger } from '../../../src/ledger/store/file.ts'
-import { eventually } from '../../support/child.ts'
 import { type FakeClock, fakeClock } from '../../support/clock.ts'
 import { numberedEntry } from '../../support/entries.ts'
-import { openTestLedger, segmentFile, withFolder } from '../../support/ledger.ts'
+import { openTestLedger, published, segmentFile, withFolder } from '../../support/ledger.ts'
 import { edit, flipped, smallEntries, verifyDir } from '../../support/log-folder.ts'
 import { rawRecord, writeRawLedger } from '../../support/raw-ledger.ts'
 import { tileLog } from '../../support/tile-log.ts'
@@ -16,8 +15,7 @@ const firstSegment = async (dir: string): Promise<number> =>
 /** Appends entries and has them signed. */
 async function grow(ledger: FileLedger, clock: FakeClock, count: number): Promise<void> {
   await Promise.all(Array.from({ length: count }, (_, n) => ledger.append(numberedEntry(n))))
-  await clock.advance(1000)
-  await eventually(async () => ledger.signedSize() === ledger.head().size || undefined, 'a checkpoint over everything')
+  await published(ledger, clock)
 }
 
 /** A folder of the real ledger whose older segments are gone, as they go while a broker runs. */

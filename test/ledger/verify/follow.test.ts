@@ -6,15 +6,14 @@ import { createFollower, type Follower } from '../../../src/ledger/verify/follow
 import { eventually } from '../../support/child.ts'
 import { type FakeClock, fakeClock } from '../../support/clock.ts'
 import { numberedEntry } from '../../support/entries.ts'
-import { collect, openTestLedger, withFolder } from '../../support/ledger.ts'
+import { collect, openTestLedger, published, withFolder } from '../../support/ledger.ts'
 
 const oldest = async (dir: string): Promise<number> =>
   Number((await readdir(join(dir, 'segments'))).sort()[0]?.slice(0, 20))
 
 async function grow(ledger: FileLedger, clock: FakeClock, count: number): Promise<void> {
   await Promise.all(Array.from({ length: count }, (_, n) => ledger.append(numberedEntry(n))))
-  await clock.advance(1000)
-  await eventually(async () => ledger.signedSize() === ledger.head().size || undefined, 'a checkpoint over everything')
+  await published(ledger, clock)
 }
 
 async function all(follower: Follower): Promise<(readonly [number, string, unknown])[]> {

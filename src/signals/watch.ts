@@ -1,0 +1,107 @@
+import type { Clock, Timer } from '../base/clock.ts'
+import { messageOf } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import type { PolicySet } from '../policy/policy-set.ts'
+import type { Endings } from './endings.ts'
+import { type Finding, findingsOf, settledNames } from './findings.ts'
+import { type Departed, type Orphaned, orphanedWorkloads } from './leavers.ts'
+
+/** The look-out for members who have left: tells people, and ends what nobody answers for once the grace is over. */
+export interface LeaverWatch {
+  /** The workload as one that nobody answers for, if that is so under these policies. Its deadline may be still to come. */
+  orphaned(set: PolicySet, workload: string): Orphaned | undefined
+  /** One round. Never rejects. */
+  once(): Promise<void>
+  start(): void
+  /** Stops after the round under way. */
+  stop(): Promise<void>
+}
+
+const intervalMs = 1_000
+
+interface Deps {
+  readonly ledger: Pick<Ledger, 'append'>
+  readonly policies: () => PolicySet
+  readonly departed: () => Departed
+  /** Findings of ours that are open, by name, and what they say; kept as they are recorded. */
+  readonly openFindings: Map<string, string>
+  readonly endings: Endings
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export function createLeaverWatch(deps: Deps): LeaverWatch {
+  const { ledger, policies, departed, openFindings, endings, clock, log } = deps
+  let reckoned: { set: PolicySet; departed: Departed; orphaned: ReadonlyMap<string, Orphaned> } | undefined
+  let told: { set: PolicySet; departed: Departed } | undefined
+  let timer: Timer | undefined
+  let round: Promise<void> = Promise.resolve()
+  let stopped = false
+
+  function reckon(set: PolicySet): ReadonlyMap<string, Orphaned> {
+    const gone = departed()
+    if (reckoned?.set !== set || reckoned.departed !== gone) {
+      reckoned = { set, departed: gone, orphaned: orphanedWorkloads(set, gone) }
+    }
+    return reckoned.orphaned
+  }
+
+  async function tell(set: PolicySet, gone: Departed, wanted: ReadonlyMap<string, Finding>): Promise<void> {
+    const by = { actor: { type: 'broker', reason: 'leavers' }, policy: set.digest } as const
+    // One that says something else now, such as another deadline, is opened anew.
+    const opened = [...wanted].filter(([finding, { detail }]) => openFindings.get(finding) !== detail)
+    await Promise.all(
+      opened.map(async ([finding, { severity, detail, workload, owner }]) => {
+        await ledger.append({ ...by, kind: 'finding.opened', finding, severity, detail, workload, owner })
+        openFindings.set(finding, detail)
+      }),
+    )
+    const settled = [...openFindings.keys()].filter(
+      (name) => !wanted.has(name) && !name.startsWith('identifier-changed-'),
+    )
+    for (const finding of [...settled, ...settledNames(set, openFindings.keys())]) {
+      await ledger.append({ ...by, kind: 'finding.closed', finding })
+      openFindings.delete(finding)
+    }
+    told = { set, departed: gone }
+  }
+
+  async function look(): Promise<void> {
+    try {
+      const set = policies()
+      const gone = departed()
+      const orphaned = reckon(set)
+      if (told?.set !== set || told.departed !== gone) await tell(set, gone, findingsOf(set, gone, orphaned))
+      const now = clock.now()
+      // Each round anew: a mint that was under way at the deadline ends as well.
+      for (const { workload, deadlineMs } of orphaned.values()) {
+        if (deadlineMs <= now) await endings.endWorkload(workload, 'owner_left')
+      }
+    } catch (error) {
+      log.error({ error: messageOf(error) }, 'leavers_failed')
+    }
+  }
+
+  /** One after the other, so that no finding is opened twice. */
+  function once(): Promise<void> {
+    round = round.then(look)
+    return round
+  }
+
+  function schedule(): void {
+    if (stopped) return
+    timer = clock.after(intervalMs, () => void once().finally(schedule))
+  }
+
+  return {
+    orphaned: (set, workload) => reckon(set).get(workload),
+    once,
+    start: schedule,
+    async stop() {
+      stopped = true
+      timer?.cancel()
+      await round
+    },
+  }
+}
