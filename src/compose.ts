@@ -8,12 +8,14 @@ import { createClosers } from './compose/closers.ts'
 import { openLedger } from './compose/ledger.ts'
 import { policyRecord } from './compose/policy-record.ts'
 import { resume } from './compose/resume.ts'
-import { openVault } from './compose/vault.ts'
+import { openVault, vaultsWord } from './compose/vault.ts'
 import type { Config } from './config/config.ts'
 import { createEngines, type Engines } from './engines/registry.ts'
 import { createApprovals } from './grants/approvals.ts'
 import { createEnder } from './grants/end.ts'
 import { endAll } from './grants/end-all.ts'
+import { createFindings } from './grants/findings.ts'
+import { createPace } from './grants/pace.ts'
 import { byBroker } from './grants/provenance.ts'
 import { createReconciler } from './grants/reconcile.ts'
 import { createRegistry } from './grants/registry.ts'
@@ -107,6 +109,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       count: metrics.signal,
       ...{ state, ledger, refusals, registry, tasks, approvals, clock, log },
     })
+    const findings = createFindings(ledger)
     const resumed = await resume({
       dir: config.ledger.dir,
       key: sealKey,
@@ -117,22 +120,59 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       state,
       policies,
       signals,
+      findings,
       clock,
       log,
     })
     opened.push(resumed.stop)
     const credentials = () => policies.current().credentials
-    const reconciler = createReconciler({ registry, ledger, engine, hashLease: sealer.hashOf, credentials, clock, log })
-    const reconcileEveryMs = config.reconcile.everyMs
-    const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, reconcileEveryMs, clock, log })
+    const { everyMs, concurrency: atOnce, perSecond } = config.reconcile
+    const reconciler = createReconciler({
+      registry,
+      ledger,
+      findings,
+      engine,
+      ender,
+      hashLease: sealer.hashOf,
+      openLease: sealer.open,
+      credentials,
+      ...vaultsWord(session),
+      pace: createPace({ atOnce, perSecond, clock }),
+      everyMs,
+      clock,
+      log,
+    })
+    const sweep = createSweep({ registry, tasks, approvals, ender, reconciler, clock, log })
 
     const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
     opened.push(() => entryIndex.close())
-    const stages = { verifier, policies, state, ledger, refusals, sealer, engine, registry, tasks, approvals, ender }
+    const stages = {
+      verifier,
+      policies,
+      state,
+      ledger,
+      refusals,
+      sealer,
+      engine,
+      registry,
+      tasks,
+      approvals,
+      ender,
+      reconciler,
+    }
     const broker = createBroker({ ...stages, signals, entryIndex, clock, log, trace })
 
     const draining = new AbortController()
-    const parts = { ledger, session, verifier, policies, state, isDraining: () => draining.signal.aborted, entryLogs }
+    const parts = {
+      ledger,
+      session,
+      verifier,
+      policies,
+      state,
+      reconciler,
+      isDraining: () => draining.signal.aborted,
+      entryLogs,
+    }
     metrics.watch(watchedBy(parts))
     const app = createApp({
       broker,
@@ -151,13 +191,14 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     verifier.start()
     await ledger.append({ kind: 'broker.started', ...byBroker('start'), policy: policies.current().digest, version })
     // Vault may be slow or down; that keeps credentials from being issued, not the broker from answering.
-    void session.start().then(() => reconciler.revokeStrays(resumed.unsettled))
+    void session.start().then(reconciler.start)
     const server = await startServer({ app, ...listenOf(config), clock, log, docsUrlBase: config.url })
     opened.push(async () => {
       draining.abort()
       await server.close(config.limits.drainTimeoutMs)
       await sweep.stop()
       await signals.stop()
+      await reconciler.stop()
       await ledger.append({ kind: 'broker.stopped', ...byBroker('stop'), cause: 'asked to stop' })
     })
     sweep.start()

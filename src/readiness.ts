@@ -1,5 +1,6 @@
 import type { Readiness } from './contract/readiness.ts'
 import type { VaultSession } from './engines/vault-session.ts'
+import type { Reconciler } from './grants/reconcile.ts'
 import type { EntryLogs } from './http/entry-logs.ts'
 import type { MetricSources, Metrics } from './http/metrics.ts'
 import type { Verifier } from './identity/verify.ts'
@@ -13,6 +14,7 @@ interface Parts {
   readonly verifier: Verifier
   readonly policies: PolicyStore
   readonly state: State
+  readonly reconciler: Pick<Reconciler, 'totals'>
   readonly isDraining: () => boolean
   readonly entryLogs: Pick<EntryLogs, 'lost'> | undefined
 }
@@ -46,6 +48,7 @@ export function watchedBy(parts: Parts): MetricSources {
     },
     vaultUp: () => parts.session.ready().ok,
     issuers: () => parts.verifier.status().map(({ issuer, ready }) => ({ name: issuer, ready })),
+    reconciling: parts.reconciler.totals,
     lostEntryLogs: () => parts.entryLogs?.lost() ?? 0,
   }
 }

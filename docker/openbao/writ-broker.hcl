@@ -29,6 +29,7 @@ path "sys/leases/lookup/database/creds/reports-ro/"        { capabilities = ["li
 # Wrapped delivery: a child token for each grant, and its end.
 path "auth/token/create"          { capabilities = ["update"] }
 path "auth/token/revoke-accessor" { capabilities = ["update"] }
+path "auth/token/lookup-accessor" { capabilities = ["update"] }
 
 # The broker's own token.
 path "auth/token/lookup-self"     { capabilities = ["read"] }

@@ -15,6 +15,7 @@ import type { Approvals } from '../grants/approvals.ts'
 import { about, type Ender } from '../grants/end.ts'
 import { type Grant, type GrantOrigin, latestEndMs } from '../grants/grant.ts'
 import type { Provenance } from '../grants/provenance.ts'
+import type { Reconciler } from '../grants/reconcile.ts'
 import type { Registry } from '../grants/registry.ts'
 import type { NewTask, Task, Tasks } from '../grants/tasks.ts'
 import type { Verifier } from '../identity/verify.ts'
@@ -53,6 +54,7 @@ export interface BrokerDeps {
   readonly approvals: Approvals
   readonly ender: Ender
   readonly signals: Signals
+  readonly reconciler: Pick<Reconciler, 'demand' | 'status'>
   readonly clock: Clock
   readonly log: Log
   readonly trace: Trace

@@ -13,6 +13,7 @@ import type {
   RevocationResult,
 } from '../contract/grant.ts'
 import type { PolicyStatus } from '../contract/policy.ts'
+import type { ReconcileRequest, ReconcileResult, ReconcileStatus } from '../contract/reconcile.ts'
 import type { EndedTask, EndTaskRequest, TaskRequest, TaskView } from '../contract/task.ts'
 import { type Approval, approvalView } from '../grants/approvals.ts'
 import { isOperator, mayEnd, maySee } from '../grants/authority.ts'
@@ -47,6 +48,10 @@ export interface Verbs extends RecordVerbs {
   /** Takes one security event token; its signature is what vouches for the sender. */
   receiveSignal(text: string, request: RequestId): Promise<Result<void>>
   reloadPolicies(caller: Caller): Promise<Result<PolicyStatus>>
+  /** Compares the leases in Vault with the ledger now; for operators. Refuses `state_conflict` while another does. */
+  reconcile(caller: Caller, request: ReconcileRequest): Promise<Result<ReconcileResult>>
+  /** The round under way and what the last one came to; for operators. */
+  reconcileStatus(caller: Caller): Promise<Result<ReconcileStatus>>
   /** Ends a grant whose secret never reached its caller. Never rejects: the sweep goes on with what fails. */
   endUndelivered(id: GrantId): Promise<void>
 }
@@ -194,6 +199,16 @@ export function createVerbs(stages: Stages): Verbs {
       await ender.end(grant, { cause: 'undelivered', by: byBroker('undelivered') }).catch(() => {})
     },
     receiveSignal: stages.signals.receive,
+    reconcile: (caller, request) =>
+      entered(caller, async ({ party, by }) =>
+        isOperator(party)
+          ? stages.reconciler.demand({ dryRun: request.dry_run ?? false, by })
+          : refuse('role_required', 'reconcile', 'needs an operator'),
+      ),
+    reconcileStatus: (caller) =>
+      entered(caller, async ({ party }) =>
+        isOperator(party) ? ok(stages.reconciler.status()) : refuse('role_required', 'reconcile', 'needs an operator'),
+      ),
     reloadPolicies: (caller) =>
       entered(caller, async ({ party }) =>
         isOperator(party)

@@ -30,6 +30,12 @@ import {
   storedEntrySchema,
 } from '../contract/ledger.ts'
 import {
+  type ReconcileResult,
+  type ReconcileStatus,
+  reconcileResultSchema,
+  reconcileStatusSchema,
+} from '../contract/reconcile.ts'
+import {
   type EndedTask,
   type EndTaskRequest,
   endedTaskSchema,
@@ -59,6 +65,8 @@ export interface BrokerClient {
   decideApproval(id: string, verdict: 'approve' | 'deny', reason: string | undefined): Promise<ApprovalView>
   entries(filter: Readonly<Record<string, string>>): Promise<EntryList>
   archive(before: string | number): Promise<Archived>
+  reconcile(dryRun: boolean): Promise<ReconcileResult>
+  reconcileStatus(): Promise<ReconcileStatus>
   entry(index: number): Promise<StoredEntryView>
   /** The text of a receipt, as it came; tries again for some seconds while no checkpoint covers the entry. */
   receipt(index: number): Promise<string>
@@ -74,6 +82,8 @@ export interface BrokerClient {
 const endingDeadlineMs = 120_000
 // Each bundle is copied and read back.
 const archivingDeadlineMs = 600_000
+// As long as the broker itself lets it take.
+const reconcilingDeadlineMs = 600_000
 
 /** A client of the broker at `url`. A refusal (4xx) is never retried. */
 export function createBrokerClient(to: Target): BrokerClient {
@@ -105,6 +115,9 @@ export function createBrokerClient(to: Target): BrokerClient {
       call(approvalSchema, post(`/v1/approvals/${id(approval)}/${verdict}`, { reason })),
     archive: (before) =>
       call(archivedSchema, post('/v1/ledger/archive', { before }, { deadlineMs: archivingDeadlineMs })),
+    reconcile: (dryRun) =>
+      call(reconcileResultSchema, post('/v1/reconcile', { dry_run: dryRun }, { deadlineMs: reconcilingDeadlineMs })),
+    reconcileStatus: () => call(reconcileStatusSchema, get('/v1/reconcile')),
     entries: (filter) => call(entryListSchema, get(`/v1/ledger/entries?${new URLSearchParams(filter)}`)),
     entry: (index) => call(storedEntrySchema, get(`/v1/ledger/entries/${index}`)),
     async receipt(index) {

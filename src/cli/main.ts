@@ -42,6 +42,11 @@ const commands: readonly ListedCommand[] = [
     load: async () => (await import('./commands/revoke.ts')).revokeCommand,
   },
   {
+    name: 'reconcile',
+    summary: 'compare the leases in Vault with the ledger',
+    load: async () => (await import('./commands/reconcile.ts')).reconcileCommand,
+  },
+  {
     name: 'task',
     summary: 'open and end a unit of work',
     load: async () => (await import('./commands/task.ts')).taskCommand,

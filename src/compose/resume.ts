@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { releaseMemory } from '../base/memory.ts'
 import type { Approvals } from '../grants/approvals.ts'
-import type { Grant } from '../grants/grant.ts'
+import type { Findings } from '../grants/findings.ts'
 import { createOpenEntries } from '../grants/open-entries.ts'
 import type { Registry } from '../grants/registry.ts'
 import { replay } from '../grants/replay.ts'
@@ -26,6 +26,7 @@ interface Parts {
   readonly state: State
   readonly policies: PolicyStore
   readonly signals: Signals
+  readonly findings: Findings
   readonly clock: Clock
   readonly log: Log
 }
@@ -34,25 +35,23 @@ interface Parts {
 const manyEntries = 20_000
 
 /**
- * Puts memory where the record left it, and keeps note from then on of what a next start must read. `unsettled` are grants whose mint
- * has no outcome.
+ * Puts memory where the record left it, and keeps note from then on of what a next start must read.
  */
-export async function resume(
-  parts: Parts,
-): Promise<{ readonly unsettled: readonly Grant[]; readonly stop: () => Promise<void> }> {
-  const { dir, key, ledger, state, policies, signals, clock, log } = parts
+export async function resume(parts: Parts): Promise<{ readonly stop: () => Promise<void> }> {
+  const { dir, key, ledger, state, policies, findings, signals, clock, log } = parts
   const useIn = recordedUses(() => policies.current().issuers)
   const openEntries = createOpenEntries({
     usedUntilMs: (entry) => useIn(entry)?.untilMs ?? signals.rememberedUntilMs(entry),
     now: clock.now,
   })
   const restart = createRestart({ dir, ledger, key, log })
-  const { entries, unsettled } = await replay({
+  const { entries } = await replay({
     ...parts,
     entries: restart.entries(),
     async recall(stored) {
       openEntries.see(stored)
       await signals.recall(stored)
+      findings.see(stored)
       const use = useIn(stored.entry)
       if (use !== undefined && use.untilMs > clock.now()) await state.claim(use.key, use.untilMs)
     },
@@ -60,11 +59,11 @@ export async function resume(
   if (entries >= manyEntries) await releaseMemory(log)
   const unsubscribe = ledger.subscribe((stored) => {
     openEntries.see(stored)
+    findings.see(stored)
     signals.see(stored)
   })
   const following = restart.follow(() => Float64Array.from([...openEntries.list(), ...signals.list()]).sort())
   return {
-    unsettled,
     async stop() {
       await following.stop()
       unsubscribe()

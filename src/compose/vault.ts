@@ -19,6 +19,20 @@ export async function openVault({ vault }: Config, clock: Clock, log: Log): Prom
   })
 }
 
+/** How far what Vault says can be relied on, and since when its token is the one in use. */
+export function vaultsWord(session: Pick<VaultSession, 'health' | 'read'>) {
+  return {
+    async authoritative(): Promise<boolean> {
+      const { reachable, sealed, standby } = await session.health()
+      return reachable && !sealed && !standby
+    },
+    async tokenSinceMs(): Promise<number | undefined> {
+      const { data } = await session.read('auth/token/lookup-self')
+      return typeof data?.creation_time === 'number' ? data.creation_time * 1000 : undefined
+    },
+  }
+}
+
 async function vaultAuthOf(auth: Config['vault']['auth']): Promise<VaultAuthMethod> {
   const text = async (path: string): Promise<string> => (await readFile(path, 'utf8')).trim()
   if (auth.method === 'token') {

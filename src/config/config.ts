@@ -64,7 +64,12 @@ export interface Config {
     readonly requestTimeoutMs: number
     readonly drainTimeoutMs: number
   }
-  readonly reconcile: { readonly everyMs: number }
+  readonly reconcile: {
+    readonly everyMs: number
+    /** Calls to Vault at once, and begun within a second. */
+    readonly concurrency: number
+    readonly perSecond: number
+  }
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
 }
 

@@ -100,7 +100,7 @@ function complete(
   environment: Environment,
   absolute: (path: string) => string,
 ): Config {
-  const { listen, vault, ledger, limits } = file
+  const { listen, vault, ledger, limits, reconcile } = file
   const url = withoutSlash(
     file.url ?? `http${listen.tls === undefined ? '' : 's'}://${reachable(listen.host)}:${listen.port}`,
   )
@@ -140,7 +140,11 @@ function complete(
       requestTimeoutMs: milliseconds(limits.requestTimeout),
       drainTimeoutMs: milliseconds(limits.drainTimeout),
     },
-    reconcile: { everyMs: milliseconds(file.reconcile.every) },
+    reconcile: {
+      everyMs: milliseconds(reconcile.every),
+      concurrency: reconcile.concurrency,
+      perSecond: reconcile.perSecond,
+    },
     log: file.log,
   })
 }

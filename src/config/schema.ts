@@ -160,6 +160,18 @@ const limits = z.strictObject({
 
 const reconcile = z.strictObject({
   every: durationField.default('1m').describe('How often leases in Vault are compared with the ledger'),
+  concurrency: z
+    .int()
+    .min(1)
+    .max(64)
+    .default(8)
+    .describe('Leases that reconciling looks at or ends at once, beside the requests'),
+  perSecond: z
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(500)
+    .describe('Leases that reconciling begins to look at or end within a second'),
 })
 
 const log = z.strictObject({

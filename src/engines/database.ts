@@ -74,6 +74,7 @@ export function createDatabaseEngine(deps: EngineDeps): Engine {
     renew: leases.renew,
     revoke: leases.revoke,
     leases: (target: MintTarget) => leases.list(target.mount, 'creds', target.role),
+    lookUp: leases.lookUp,
     needs: ({ mount, role }, delivery) => [
       { path: `${mount}/creds/${role}`, capability: 'read' },
       ...leaseNeeds(`${mount}/creds/${role}`, delivery),
@@ -99,5 +100,6 @@ export function leaseNeeds(
 
 const wrappedNeeds = [
   { path: 'auth/token/create', capability: 'update' },
+  { path: 'auth/token/lookup-accessor', capability: 'update' },
   { path: 'auth/token/revoke-accessor', capability: 'update' },
 ]

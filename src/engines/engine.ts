@@ -56,12 +56,12 @@ export interface Minted {
   readonly publicIds: readonly PublicId[]
 }
 
-/** One live lease that Vault lists under a mount and role. */
-export interface ListedLease {
-  readonly handle: Secret<LeaseHandle>
-  /** Asks Vault when it made the lease (ms since the epoch, by Vault's clock); `undefined` when it is gone meanwhile. */
-  issuedAtMs(): Promise<number | undefined>
-}
+/** What Vault says of a secret it has made. */
+export type LeaseState =
+  /** When it was made (ms since the epoch, by Vault's clock), where Vault says. */
+  | { readonly live: true; readonly issuedAtMs: number | undefined }
+  /** It has ended; when, where Vault says. */
+  | { readonly live: false; readonly endedAtMs: number | undefined }
 
 /**
  * One kind of Vault mount. Engines hold no state of grants.
@@ -79,8 +79,13 @@ export interface Engine {
   renew(handle: LeaseHandle, ttlSeconds: number): Promise<{ readonly expiresAtMs: number }>
   /** Resolves when Vault has really ended the secret; ending what is already gone succeeds. */
   revoke(handle: LeaseHandle): Promise<void>
-  /** Live leases of that mount and role, whatever made them; empty where the engine has no leases. */
-  leases(target: MintTarget): Promise<readonly ListedLease[]>
+  /**
+   * Live leases of that mount and role, whatever made them; `undefined` where there are none to list by nature. Vault may hold very
+   * many: each handle is made when it is asked for, so that whoever goes through them can pause.
+   */
+  leases(target: MintTarget): Promise<Iterable<Secret<LeaseHandle>> | undefined>
+  /** Asks Vault about one secret. `live: false` only where Vault says plainly that it has ended. */
+  lookUp(handle: LeaseHandle): Promise<LeaseState>
   /**
    * What Vault must allow for this target, for `writ doctor` and for messages: path and capability,
    * such as `database/creds/orders-ro` needs `read`.

@@ -8,6 +8,7 @@ export type FaultKind =
   | 'timeout'
   | 'aborted'
   | 'unreadable'
+  | 'oversized'
   | 'sealed'
   | 'standby'
   | 'rate_limited'
@@ -35,6 +36,7 @@ export const faultRules: Readonly<Record<FaultKind, FaultRule>> = {
   timeout: unknown('none', 2, 'Vault did not answer within the deadline'),
   aborted: unknown('none', undefined, 'the call was given up by its caller'),
   unreadable: unknown('none', 5, 'the answer is not one Vault gives'),
+  oversized: unknown('none', undefined, 'the answer is longer than is read'),
   sealed: unavailable('none', 15, 'Vault is sealed'),
   standby: unavailable('any', 2, 'this Vault node is a standby and did not pass the call on'),
   rate_limited: unavailable('none', 1, 'a rate limit quota of Vault is reached'),

@@ -48,7 +48,8 @@ export function createKvEngine(deps: EngineDeps): Engine {
     mint,
     renew: leases.renew,
     revoke: leases.revoke,
-    leases: async () => [],
+    leases: async () => undefined,
+    lookUp: leases.lookUp,
     needs: ({ mount, role }: MintTarget) => [{ path: `${mount}/data/${role}`, capability: 'read' }],
   }
 }

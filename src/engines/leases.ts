@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { Clock } from '../base/clock.ts'
 import { BrokerFault } from '../base/errors.ts'
 import { Secret } from '../base/secret.ts'
-import type { LeaseHandle, ListedLease } from './engine.ts'
+import type { LeaseHandle, LeaseState } from './engine.ts'
 import { VaultFault } from './faults.ts'
 import { vaultPath } from './target.ts'
 import type { VaultSession } from './vault-session.ts'
@@ -12,16 +12,27 @@ export interface Leases {
   renew(handle: LeaseHandle, ttlSeconds: number): Promise<{ readonly expiresAtMs: number }>
   revoke(handle: LeaseHandle): Promise<void>
   /** Leases under `mount/kind/role`, such as `database/creds/orders-ro`. */
-  list(mount: string, kind: string, role: string): Promise<readonly ListedLease[]>
+  list(mount: string, kind: string, role: string): Promise<Iterable<Secret<LeaseHandle>>>
+  lookUp(handle: LeaseHandle): Promise<LeaseState>
 }
 
 // Vault files the lease of a wrapping token under the path that was wrapped. It is not a lease of the role,
 // and revoking it would take the secret from a caller who has not unwrapped it yet.
 const wrappingTokenLease = /^h[0-9a-f]{64}(\.|$)/
 
+/**
+ * Neither Vault nor OpenBao (up to 2.6) can list leases page by page, so a list is one answer: at most so long, which is some
+ * 600,000 leases, and it may take so long.
+ */
+const longestList = { maxBytes: 16 * 1024 * 1024, deadlineMs: 60_000 }
+
 const leaseLookup = z.object({ issue_time: z.iso.datetime({ offset: true }) })
+const accessorLookup = z.object({ creation_time: z.number().positive() })
+const certificateLookup = z.object({ revocation_time: z.number().nonnegative() })
 
 const revokedCertificate = z.object({ revocation_time: z.number().positive() })
+
+const ended: LeaseState = { live: false, endedAtMs: undefined }
 
 export function createLeases(session: VaultSession, clock: Clock): Leases {
   async function revokeCertificate(mount: string, serial: string): Promise<void> {
@@ -36,22 +47,33 @@ export function createLeases(session: VaultSession, clock: Clock): Leases {
     }
   }
 
-  function listed(id: string): ListedLease {
-    return {
-      handle: new Secret<LeaseHandle>({ type: 'lease', id }),
-      async issuedAtMs() {
-        try {
-          const { data } = await session.write('sys/leases/lookup', { lease_id: id })
-          const parsed = leaseLookup.safeParse(data)
-          if (!parsed.success)
-            throw new VaultFault('unreadable', 'POST sys/leases/lookup: the answer says no issue time')
-          return Date.parse(parsed.data.issue_time)
-        } catch (thrown) {
-          if (thrown instanceof VaultFault && thrown.errorClass === 'lease not found') return undefined
-          throw thrown
-        }
-      },
-    }
+  async function lookUpLease(id: string): Promise<LeaseState> {
+    const { data } = await session.write('sys/leases/lookup', { lease_id: id })
+    const parsed = leaseLookup.safeParse(data)
+    if (!parsed.success) throw new VaultFault('unreadable', 'POST sys/leases/lookup: the answer says no issue time')
+    return { live: true, issuedAtMs: Date.parse(parsed.data.issue_time) }
+  }
+
+  async function lookUpToken(accessor: string): Promise<LeaseState> {
+    const { data } = await session.write('auth/token/lookup-accessor', { accessor })
+    const parsed = accessorLookup.safeParse(data)
+    if (!parsed.success)
+      throw new VaultFault('unreadable', 'POST auth/token/lookup-accessor: the answer says no creation time')
+    return { live: true, issuedAtMs: parsed.data.creation_time * 1000 }
+  }
+
+  /** A certificate that Vault no longer stores is valid all the same: only a revocation ends it. */
+  async function lookUpCertificate(mount: string, serial: string): Promise<LeaseState> {
+    const path = vaultPath(mount, 'cert', serial.replaceAll(':', '-'))
+    const { data } = await session.read(path).catch((thrown: unknown) => {
+      if (thrown instanceof VaultFault && thrown.status === 404) return { data: { revocation_time: 0 } }
+      throw thrown
+    })
+    const parsed = certificateLookup.safeParse(data)
+    if (!parsed.success)
+      throw new VaultFault('unreadable', `GET ${mount}/cert: the answer does not say if it is revoked`)
+    const { revocation_time: seconds } = parsed.data
+    return seconds > 0 ? { live: false, endedAtMs: seconds * 1000 } : { live: true, issuedAtMs: undefined }
   }
 
   return {
@@ -77,11 +99,28 @@ export function createLeases(session: VaultSession, clock: Clock): Leases {
 
     async list(mount, kind, role) {
       const prefix = vaultPath(mount, kind, role)
-      const keys = await session.list(`sys/leases/lookup/${prefix}/`)
-      return keys
-        .filter((key) => !key.endsWith('/') && !wrappingTokenLease.test(key))
-        .map((key) => listed(`${prefix}/${key}`))
+      const keys = await session.list(`sys/leases/lookup/${prefix}/`, longestList)
+      return handlesOf(prefix, keys)
     },
+
+    async lookUp(handle) {
+      try {
+        if (handle.type === 'lease') return await lookUpLease(handle.id)
+        if (handle.type === 'accessor') return await lookUpToken(handle.id)
+        return await lookUpCertificate(handle.mount, handle.serial)
+      } catch (thrown) {
+        if (thrown instanceof VaultFault && handle.type !== 'certificate' && goneAlready.has(thrown.errorClass))
+          return ended
+        throw thrown
+      }
+    },
+  }
+}
+
+function* handlesOf(prefix: string, keys: readonly string[]): Iterable<Secret<LeaseHandle>> {
+  for (const key of keys) {
+    if (key.endsWith('/') || wrappingTokenLease.test(key)) continue
+    yield new Secret<LeaseHandle>({ type: 'lease', id: `${prefix}/${key}` })
   }
 }
 

@@ -105,13 +105,14 @@ export function createPkiEngine(deps: EngineDeps): Engine {
     renew: leases.renew,
     revoke: leases.revoke,
     leases: async (target: MintTarget) => {
-      if (!paramsOf(params, target).generate_lease) return []
+      if (!paramsOf(params, target).generate_lease) return undefined
       const [made, signed] = await Promise.all([
         leases.list(target.mount, 'issue', target.role),
         leases.list(target.mount, 'sign', target.role),
       ])
-      return [...made, ...signed]
+      return chain(made, signed)
     },
+    lookUp: leases.lookUp,
     needs: (target, delivery) => {
       const { mount, role } = target
       const fixed = paramsOf(params, target)
@@ -126,6 +127,10 @@ export function createPkiEngine(deps: EngineDeps): Engine {
       return fixed.no_store ? own : [...own, { path: `${mount}/revoke`, capability: 'update' }]
     },
   }
+}
+
+function* chain<T>(...parts: readonly Iterable<T>[]): Iterable<T> {
+  for (const part of parts) yield* part
 }
 
 function namesOf(fixed: z.infer<typeof params>, order: MintOrder): CertificateNames {

@@ -75,7 +75,8 @@ export function createSshEngine(deps: EngineDeps): Engine {
     mint,
     renew: leases.renew,
     revoke: leases.revoke,
-    leases: async () => [],
+    leases: async () => undefined,
+    lookUp: leases.lookUp,
     needs: ({ mount, role }) => [{ path: `${mount}/sign/${role}`, capability: 'update' }],
   }
 }

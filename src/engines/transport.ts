@@ -11,6 +11,8 @@ interface TransportCall {
   readonly json?: unknown
   readonly deadlineMs?: number
   readonly signal?: AbortSignal
+  /** Longest answer that is read, where it is not the usual one. */
+  readonly maxBytes?: number
 }
 
 /** What node-vault reads of an answer. Bodies of refusals are reduced to their error texts and the retry hint. */
@@ -46,7 +48,7 @@ export interface TransportOptions {
   readonly maxBytes?: number
 }
 
-/** No usable answer. `kind` says whether Vault can have acted: only `lost`, `timeout`, `aborted` and `unreadable` can. */
+/** No usable answer. `kind` says whether Vault can have acted: only `lost`, `timeout`, `aborted`, `unreadable` and `oversized` can. */
 export class TransportFailure extends Error {
   readonly kind: FaultKind
   /** Code of the system's or TLS's error, such as `ECONNREFUSED` or `SELF_SIGNED_CERT_IN_CHAIN`; empty when there is none. */
@@ -88,7 +90,7 @@ export function createTransport(options: TransportOptions): Transport {
       const path = call.uri.slice(origin.length)
       if (!isWritable(path, call.headers)) return reject(new TransportFailure('unreachable', unwritable))
       inFlight += 1
-      const exchange = createExchange(path, maxBytes, (answer) => {
+      const exchange = createExchange(path, call.maxBytes ?? maxBytes, (answer) => {
         inFlight -= 1
         deadline.cancel()
         call.signal?.removeEventListener('abort', abort)
@@ -158,11 +160,11 @@ function createExchange(
         status = statusCode
         const value = headers['retry-after']
         retryAfter = typeof value === 'string' ? value : undefined
-        if (Number(headers['content-length'] ?? 0) > maxBytes) giveUp('unreadable')
+        if (Number(headers['content-length'] ?? 0) > maxBytes) giveUp('oversized')
       },
       onResponseData(_, chunk) {
         bytes += chunk.length
-        if (bytes > maxBytes) giveUp('unreadable')
+        if (bytes > maxBytes) giveUp('oversized')
         else chunks.push(chunk)
       },
       onResponseEnd() {

@@ -17,6 +17,8 @@ export interface CallOptions {
   readonly tokenPolicy?: string
   readonly deadlineMs?: number
   readonly signal?: AbortSignal
+  /** Longest answer that is read, where it is not the usual one. */
+  readonly maxBytes?: number
   /** The call makes a secret: it is sent once at most, and an unknown outcome is thrown as `AmbiguousMint`. */
   readonly mints?: boolean
 }
@@ -78,7 +80,8 @@ export function createVaultSession(options: VaultSessionOptions): VaultSession {
     const headers: Record<string, string> = { 'X-Vault-Request': 'true' }
     if (token !== undefined) headers['X-Vault-Token'] = token.reveal()
     if (call.wrapTtlSeconds !== undefined) headers['X-Vault-Wrap-TTL'] = `${call.wrapTtlSeconds}s`
-    const request = { headers, deadlineMs: call.deadlineMs ?? deadlineMs, signal: call.signal }
+    const { signal, maxBytes } = call
+    const request = { headers, deadlineMs: call.deadlineMs ?? deadlineMs, signal, maxBytes }
     try {
       const body: unknown = await send(client, verb, path, data, request)
       const parsed = envelopeSchema.safeParse(body ?? {})
@@ -225,7 +228,7 @@ function kindOf(status: number, errorClass: string, fromVault: boolean): FaultKi
 
 /** Faults that come of Vault as a whole as well as of one call; the rest are about the call, or about the broker. */
 const mayBeAway = (kind: FaultKind): boolean =>
-  !['busy', 'aborted', 'rate_limited', 'not_logged_in', 'denied', 'rejected'].includes(kind)
+  !['busy', 'aborted', 'oversized', 'rate_limited', 'not_logged_in', 'denied', 'rejected'].includes(kind)
 
 function troubleOf({ reachable, sealed, version }: VaultHealth): string {
   if (!reachable) return 'Vault cannot be reached'

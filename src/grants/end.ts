@@ -22,6 +22,8 @@ const mintWaitMs = 60_000
 export interface EndOrder {
   readonly cause: EndReason
   readonly reason?: string | undefined
+  /** What was found out about it, for the entry of the end. */
+  readonly detail?: string | undefined
   readonly by: Provenance
 }
 
@@ -69,8 +71,8 @@ export function createEnder(deps: Deps): Ender {
     if (grant === undefined) throw new BrokerFault('not_found')
     if (grant.status === 'ended') return view(grant, 0)
     if (grant.status !== 'active' && grant.ledger.issued === undefined) throw new BrokerFault('vault_unavailable')
-    // An expiry needs no announcement: the entry of its end says all there is.
-    if (grant.status === 'active' && order.cause !== 'expired') {
+    // What has ended by itself needs no announcement: the entry of its end says all there is.
+    if (grant.status === 'active' && order.cause !== 'expired' && order.cause !== 'found_gone') {
       grant = (await registry.record(grant, endingEntry(grant, order))).grant
     }
     const cause = grant.cause ?? order.cause
@@ -84,6 +86,7 @@ export function createEnder(deps: Deps): Ender {
       outcome: outcomeOf(grant, cause),
       latency_ms: latencyMs,
       attempts,
+      detail: cause === order.cause ? order.detail : undefined,
     })
     return view(ended, latencyMs)
   }
@@ -172,6 +175,7 @@ function backoffMs(firstMs: number, attempt: number, mostMs: number): number {
 
 function outcomeOf(grant: Grant, cause: EndReason): GrantOutcome {
   if (cause === 'expired' && !grant.static) return 'expired'
+  if (cause === 'found_gone') return 'gone'
   return grant.revocable ? 'revoked' : 'expires_only'
 }
 

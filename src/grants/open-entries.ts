@@ -3,8 +3,8 @@ import type { StoredEntry } from '../ledger/ledger.ts'
 import { keepEndedMs } from './registry.ts'
 
 /**
- * Follows the ledger and knows which of its entries still matter: those of grants, tasks and approvals that are open or have only
- * just ended, and those that tell of a token's use while some clock accepts the token. A restart reads these and no others.
+ * Follows the ledger and knows which of its entries still matter: those of grants, tasks, approvals and findings that are open or have
+ * only just ended, and those that tell of a token's use while some clock accepts the token. A restart reads these and no others.
  * It is derived from the entries alone, so it can be made again from them at any time.
  */
 export interface OpenEntries {
@@ -91,6 +91,7 @@ const indexesOf = ({ indexes, lastGrant }: Thing): readonly number[] =>
 function subjectOf(entry: Entry): string | undefined {
   if (entry.kind.startsWith('grant.')) return entry.grant
   if (entry.kind.startsWith('task.')) return entry.task
+  if (entry.kind === 'finding.opened' || entry.kind === 'finding.closed') return entry.finding
   return entry.kind.startsWith('approval.') ? entry.approval : undefined
 }
 
@@ -102,6 +103,7 @@ function ends({ kind }: Entry): boolean {
     case 'approval.denied':
     case 'approval.expired':
     case 'approval.used':
+    case 'finding.closed':
       return true
     default:
       return false

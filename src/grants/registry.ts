@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { BrokerFault } from '../base/errors.ts'
 import type { GrantId } from '../base/ids.ts'
+import { createPacer } from '../base/pacer.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { Ledger, Position } from '../ledger/ledger.ts'
 import type { Access, Counters } from '../policy/decision.ts'
@@ -31,6 +32,8 @@ export interface Registry {
    */
   record(grant: Grant, entry: GrantEntry): Promise<{ grant: Grant; position: Position }>
   find(labels: readonly string[], page: { after?: string; limit: number }): Promise<readonly Grant[]>
+  /** Every grant with those labels, one after the other; other work runs in between, however many they are. */
+  walk(labels: readonly string[]): AsyncIterable<Grant>
   /** Live grants of one workload and purpose, and how many were opened in the last minute. */
   counters(workload: string, purpose: string): Promise<Counters>
   /** Live grants of a task. */
@@ -57,15 +60,18 @@ function labelsOf(grant: Grant): readonly string[] {
   ]
   if (grant.task !== undefined) labels.push(`task=${grant.task}`)
   if (grant.retry !== undefined) labels.push(`key=${grant.retry.key}`)
-  if (grant.status === 'ended') return [...labels, 'ended']
+  const wrapped = grant.delivery === 'wrapped' ? [`wrapped=${targetLabel(grant.target)}`] : []
+  // Vault may still be at the lease behind an ended one.
+  if (grant.status === 'ended') return [...labels, 'ended', ...wrapped]
   // What changes within a life comes last, so that the store need not look at the rest again.
   labels.push('live', `live=${grant.workload}/${grant.purpose}`)
   if (grant.task !== undefined) labels.push(liveOfTask(grant.task))
   if (grant.retry !== undefined) labels.push(liveOfKey(grant.retry.key))
   if (grant.lease !== undefined) labels.push(`lease=${grant.lease.hash}`)
-  if (grant.status === 'minting') labels.push(`minting=${targetLabel(grant.target)}`)
-  if (grant.delivery === 'wrapped') labels.push(`wrapped=${targetLabel(grant.target)}`)
-  return labels
+  // Also when it is to end: Vault may hold its lease before anybody knows it.
+  const unborn = (grant.status === 'minting' || grant.status === 'ending') && grant.ledger.issued === undefined
+  if (unborn) labels.push(`minting=${targetLabel(grant.target)}`)
+  return [...labels, ...wrapped]
 }
 
 /** Names a mount and role, as leases are listed by. */
@@ -153,6 +159,14 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
       }),
     async find(labels, page) {
       return load(await state.find('grant', labels, page))
+    },
+    async *walk(labels) {
+      const pause = createPacer()
+      for (const id of await state.find('grant', labels, { limit: Number.MAX_SAFE_INTEGER })) {
+        const grant = await get(id)
+        if (grant !== undefined) yield grant
+        await pause()
+      }
     },
     async counters(workload, purpose) {
       const active = await state.count('grant', `live=${workload}/${purpose}`)

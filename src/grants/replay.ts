@@ -10,7 +10,7 @@ import type { Task, Tasks } from './tasks.ts'
 
 /**
  * Rebuilds what memory held from entries of the ledger alone, through the same transitions that live work takes. Returns how
- * many were read, and the grants whose mint has no outcome, which reconciling must settle.
+ * many were read.
  * @throws Error when an entry may not follow the one before it: the ledger was not written by this broker.
  */
 export async function replay(deps: {
@@ -22,7 +22,7 @@ export async function replay(deps: {
   clock: Clock
   /** Shown every entry, in order; others remember from the record, too. */
   recall?: (stored: StoredEntry) => Promise<void>
-}): Promise<{ readonly entries: number; readonly unsettled: readonly Grant[] }> {
+}): Promise<{ readonly entries: number }> {
   const grants = new Map<string, Grant>()
   const tasks = new Map<string, Task>()
   const approvals = new Map<string, Approval>()
@@ -36,17 +36,15 @@ export async function replay(deps: {
     applyToApprovals(approvals, stored.entry)
     await deps.recall?.(stored)
   }
-  const unsettled: Grant[] = []
   for (const grant of grants.values()) {
     const mintLost = grant.status !== 'ended' && grant.ledger.issued === undefined
     const restored = resumed(grant, tasks, deps.clock.now())
     await deps.registry.restore({ ...restored, mintLost })
-    if (mintLost) unsettled.push(grant)
   }
   for (const task of tasks.values())
     if (task.status === 'open' || (task.endedAtMs ?? 0) >= since) await deps.tasks.restore(task)
   for (const approval of approvals.values()) if (approval.expiresAtMs >= since) await deps.approvals.restore(approval)
-  return { entries, unsettled }
+  return { entries }
 }
 
 /** What is ending goes on ending, and so does what hangs on a task that has ended: a crash may have come in between. */

@@ -27,8 +27,7 @@ interface Deps {
   readonly tasks: Tasks
   readonly approvals: Approvals
   readonly ender: Ender
-  readonly reconciler: Reconciler
-  readonly reconcileEveryMs: number
+  readonly reconciler: Pick<Reconciler, 'settle'>
   readonly clock: Clock
   readonly log: Log
 }
@@ -37,8 +36,6 @@ export function createSweep(deps: Deps): Sweep {
   let timer: Timer | undefined
   let round: Promise<void> = Promise.resolve()
   let stopped = false
-  let reconciling: Promise<void> | undefined
-  let reconcileAtMs = deps.clock.now() + deps.reconcileEveryMs
 
   async function once(): Promise<void> {
     try {
@@ -70,16 +67,6 @@ export function createSweep(deps: Deps): Sweep {
     if (stopped) return
     timer = deps.clock.after(intervalMs, () => {
       round = once().finally(schedule)
-      reconcile()
-    })
-  }
-
-  /** Runs beside the rounds, one at a time: a Vault with many leases must not keep expiries waiting. */
-  function reconcile(): void {
-    if (reconciling !== undefined || deps.clock.now() < reconcileAtMs) return
-    reconciling = deps.reconciler.all().finally(() => {
-      reconciling = undefined
-      reconcileAtMs = deps.clock.now() + deps.reconcileEveryMs
     })
   }
 
@@ -90,7 +77,6 @@ export function createSweep(deps: Deps): Sweep {
       stopped = true
       timer?.cancel()
       await round
-      await reconciling
     },
   }
 }

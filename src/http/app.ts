@@ -21,6 +21,7 @@ import { logRoutes } from './routes/log.ts'
 import { metricsRoutes } from './routes/metrics.ts'
 import { openApiRoutes } from './routes/openapi.ts'
 import { policyRoutes } from './routes/policies.ts'
+import { reconcileRoutes } from './routes/reconcile.ts'
 import { signalRoutes } from './routes/signals.ts'
 import { taskRoutes } from './routes/tasks.ts'
 
@@ -72,6 +73,7 @@ export function createApp(deps: AppDeps): App {
     ...logRoutes(broker, deps.publishedLog),
     ...policyRoutes(broker),
     ...signalRoutes(broker),
+    ...reconcileRoutes(broker),
     ...healthRoutes(deps.readiness),
     ...metricsRoutes(deps.metrics),
     ...openApiRoutes(() => routes, deps.version ?? '0.0.0', docsUrlBase),

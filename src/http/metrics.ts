@@ -1,5 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import type { ReconcileTotals } from '../grants/reconcile.ts'
 import { createHistogram } from './histogram.ts'
+import { watchReconciling } from './reconcile-metrics.ts'
 
 /** One answered request; every field is from a short list. */
 interface RequestObservation {
@@ -21,6 +23,7 @@ export interface MetricSources {
   issuers(): readonly { readonly name: string; readonly ready: boolean }[]
   /** Entries of the ledger whose copy no collector took. */
   lostEntryLogs(): number
+  reconciling(): ReconcileTotals
 }
 
 /**
@@ -142,6 +145,7 @@ function watchSources(registers: Registry[], sources: MetricSources): void {
   }
   gauge('writ_grants_live', 'Grants that hold a live credential', () => sources.liveGrants())
   gauge('writ_ledger_entries', 'Durable ledger entries', () => sources.ledgerSize())
+  watchReconciling(registers, sources.reconciling)
   gauge('writ_vault_up', 'Whether Vault answered last', () => Number(sources.vaultUp()))
   gauge('writ_policy_refused', 'Whether the last policy reload was refused', () => Number(sources.policy().refused))
   gauge('writ_policy_loaded_seconds', 'When the set in force was loaded', () => sources.policy().loadedAtMs / 1000)

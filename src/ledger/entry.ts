@@ -222,6 +222,22 @@ const kinds = [
     detail: outsideText,
   }),
   z.strictObject({ ...common, kind: z.literal('finding.closed'), finding: name }),
+  /** The leases in Vault were compared with this record: a round that changed something, or that somebody asked for. */
+  z.strictObject({
+    ...common,
+    kind: z.literal('reconcile.completed'),
+    trigger: z.enum(['start', 'interval', 'demand']),
+    dry_run: z.boolean(),
+    /** Roles that were compared, and those of them where something could not be done. */
+    targets: seconds,
+    failed: seconds,
+    leases: seconds,
+    orphans: seconds,
+    /** Leases of others, in roles that are shared. */
+    foreign: seconds,
+    gone: seconds,
+    latency_ms: seconds,
+  }),
   z.strictObject({ ...common, kind: z.literal('config.changed'), setting: name, detail: outsideText }),
   /** The file ended in half a record after a crash; the half was cut off. Nothing durable was lost. */
   z.strictObject({ ...common, kind: z.literal('config.ledger_repaired'), bytes: seconds }),

@@ -1,4 +1,5 @@
 import { parseDuration } from '../base/duration.ts'
+import { createPacer } from '../base/pacer.ts'
 import type { MintTarget } from '../engines/engine.ts'
 import { CelCredential, CelIssuer, CelPurpose, CelWorkload, type Condition } from './condition.ts'
 import { type CredentialPolicy, callerParams } from './credential.ts'
@@ -7,7 +8,6 @@ import { dateEndMs, dateStartMs } from './fields.ts'
 import type { GuardrailPolicy } from './guardrail.ts'
 import type { IssuerPolicy } from './issuer.ts'
 import { claimRules } from './match.ts'
-import { createPacer } from './pacer.ts'
 import type {
   CompiledCredential,
   CompiledException,

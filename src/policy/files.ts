@@ -2,7 +2,7 @@ import type { Dirent } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../base/errors.ts'
-import { createPacer } from './pacer.ts'
+import { createPacer } from '../base/pacer.ts'
 import { maxFileBytes } from './yaml.ts'
 
 /** The text of one file, or why it could not be read. */

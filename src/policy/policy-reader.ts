@@ -1,6 +1,6 @@
 import { sha256Hex } from '../base/digest.ts'
+import { createPacer } from '../base/pacer.ts'
 import type { ParsedFile, PlaceRequest } from './document.ts'
-import { createPacer } from './pacer.ts'
 import { type ReadJob, type ReadResult, readAll } from './reader.ts'
 import type { Place } from './yaml.ts'
 

@@ -1,8 +1,8 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { BrokerFault } from '../base/errors.ts'
+import { createPacer } from '../base/pacer.ts'
 import { type ParsedFile, type PlaceRequest, parsePolicyText, placesInText } from './document.ts'
-import { createPacer } from './pacer.ts'
 import type { Place } from './yaml.ts'
 
 /** Work on the text of one file; the same whether it runs here or in a worker thread. */

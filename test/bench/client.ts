@@ -30,7 +30,7 @@ export function createClient(address: string, connections: number): Client {
       const text = await answer.body.text()
       const wanted = expect === undefined ? answer.statusCode < 300 : answer.statusCode === expect
       if (!wanted) throw new Error(`${method} ${path} answered ${answer.statusCode}: ${text.slice(0, 300)}`)
-      return JSON.parse(text)
+      return text === '' ? undefined : JSON.parse(text)
     },
     close: () => pool.close(),
   }

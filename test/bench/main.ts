@@ -13,6 +13,7 @@ import { measureLedger } from './ledger.ts'
 import { measurePolicy } from './policy.ts'
 import { measureProofs } from './prove.ts'
 import { measureQueries } from './query.ts'
+import { measureReconciling } from './reconcile.ts'
 import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
 import { type BenchVault, startVault } from './vault.ts'
 import { measureVerification } from './verify.ts'
@@ -29,6 +30,7 @@ const parts = [
   'reload',
   'grants',
   'start',
+  'reconcile',
   'issuance',
 ] as const
 type Part = (typeof parts)[number]
@@ -55,6 +57,7 @@ const full = {
   ledgerMs: 2_000,
   verifyRuns: 5,
   provenEntries: 1_000_000,
+  leases: 50_000,
 }
 const quick = {
   rounds: 3,
@@ -67,6 +70,7 @@ const quick = {
   ledgerMs: 1_000,
   verifyRuns: 3,
   provenEntries: 100_000,
+  leases: 5_000,
 }
 
 async function main(): Promise<void> {
@@ -170,6 +174,10 @@ async function measure(
   if (wanted('start')) {
     say(`serve: start over ${plan.provenEntries.toLocaleString('en-US')} entries`)
     done({ start: await measureStarts(around, plan.provenEntries) })
+  }
+  if (wanted('reconcile') && around.vault.real) {
+    say(`serve: reconciling ${plan.leases.toLocaleString('en-US')} leases`)
+    done({ reconcile: await measureReconciling(around, plan.leases, plan.leases / 250) })
   }
   if (wanted('issuance') && !around.vault.real) {
     say(

@@ -5,6 +5,7 @@ import type { LedgerFigures } from './ledger.ts'
 import type { PolicyFigures } from './policy.ts'
 import type { ProveFigures } from './prove.ts'
 import type { QueryFigures } from './query.ts'
+import type { ReconcileFigures } from './reconcile.ts'
 import type { ReloadFigures } from './reload.ts'
 import type { VerifyFigures } from './verify.ts'
 import type { EngineName } from './world.ts'
@@ -35,6 +36,7 @@ export interface Measured {
   readonly query?: QueryFigures
   readonly exports?: { readonly entries: number; readonly figures: readonly ExportFigures[] }
   readonly grants?: { readonly readyMs: number; readonly rssMb: number }
+  readonly reconcile?: ReconcileFigures
 }
 
 const p50Targets: Readonly<Record<EngineName, number>> = { kv: 0.6, ssh: 0.5, pki: 0.8, database: 0.8 }
@@ -68,6 +70,7 @@ export function rowsOf({
   verify,
   query,
   grants,
+  reconcile,
 }: Measured): readonly Row[] {
   const rows: Row[] = issuance.flatMap(issuanceRows)
   if (broker !== undefined) {
@@ -78,6 +81,13 @@ export function rowsOf({
     rows.push(atMost('resident memory, idle', 150, idleMb, ' MiB', 0))
   }
   if (grants !== undefined) rows.push(atMost('resident memory, 100,000 live grants', 400, grants.rssMb, ' MiB', 0))
+  if (reconcile !== undefined) {
+    const { leases, busy, quiet } = reconcile
+    const what = `longest turn of the event loop while ${grouped(leases)} leases are compared`
+    rows.push(atMost(what, 50, quiet.longestTurnMs, ' ms', 0))
+    const grown = Math.max(busy.rssMb - busy.rssBeforeMb, quiet.rssMb - quiet.rssBeforeMb)
+    rows.push(atMost('memory that comparing them takes', 150, grown, ' MiB', 0))
+  }
   if (policy !== undefined) {
     const { few, many } = policy
     rows.push(atMost('`decide` with 10 workloads, p50', 20, few.decideP50Us, ' µs', 1))
@@ -170,6 +180,7 @@ export function otherLines({
   query,
   exports,
   grants,
+  reconcile,
 }: Measured): readonly string[] {
   const lines: string[] = []
   if (ledger !== undefined) {
@@ -186,6 +197,16 @@ export function otherLines({
     lines.push(
       `start over ${grouped(start.entries)} entries without a restart point, all of them read: ${(start.firstMs / 1000).toFixed(1)} s; ` +
         `resident afterwards with one: ${start.rssMb.toFixed(0)} MiB`,
+    )
+  }
+  if (reconcile !== undefined) {
+    const { leases, busy, quiet, aloneP99Ms } = reconcile
+    lines.push(
+      `reconciling ${grouped(leases)} leases: ${quiet.seconds.toFixed(1)} s with nothing to do, ${busy.seconds.toFixed(1)} s with ` +
+        `${grouped(busy.orphans)} orphans and ${grouped(busy.gone)} grants that were gone; a stored secret beside it p50 ` +
+        `${quiet.besideP50Ms.toFixed(1)} ms, p99 ${quiet.besideP99Ms.toFixed(1)} ms (${busy.besideP99Ms.toFixed(1)} ms while it ends them; ` +
+        `alone ${aloneP99Ms.toFixed(1)} ms); longest turn ${quiet.longestTurnMs.toFixed(0)} ms (${busy.longestTurnMs.toFixed(0)} ms while it ` +
+        `ends them); resident ${Math.max(busy.rssMb, quiet.rssMb).toFixed(0)} MiB`,
     )
   }
   if (prove !== undefined) {

@@ -66,7 +66,7 @@ describe('a configuration', () => {
       },
       state: { kind: 'memory' },
       limits: { concurrency: 256, requestTimeoutMs: 30_000, drainTimeoutMs: 8_000 },
-      reconcile: { everyMs: 60_000 },
+      reconcile: { everyMs: 60_000, concurrency: 8, perSecond: 500 },
       log: { level: 'info' },
     })
   })
@@ -270,6 +270,7 @@ describe('variables', () => {
         value: [{ name: 'w', url: 'https://w', vkey: witness }],
       },
       'ledger.quorum': { text: '1', value: 1 },
+      'reconcile.concurrency': { text: '3', value: 3 },
     }
     const name = setting.path.join('.')
     if (known[name] !== undefined) return known[name]

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { BrokerFault } from '../../src/base/errors.ts'
 import { eventually } from '../support/child.ts'
 import { text } from '../support/vault-setup.ts'
-import { type ContractWorld, field, handleOf, unwrap } from './engine-world.ts'
+import { type ContractWorld, field, handleOf, listedBy, unwrap } from './engine-world.ts'
 
 const ordersRo = { engine: 'database', role: 'orders-ro' } as const
 
@@ -84,33 +84,58 @@ export function databaseContract(use: () => ContractWorld): void {
       const { engine, mint, order } = use()
       const minted = await mint(order(ordersRo))
       const listed = async (): Promise<readonly string[]> =>
-        (await engine('database').leases(order(ordersRo).target)).map(({ handle }) => JSON.stringify(handle.reveal()))
+        (await listedBy(engine('database'), order(ordersRo).target)).map((handle) => JSON.stringify(handle))
       expect(await listed()).toContain(JSON.stringify(handleOf(minted)))
       await engine('database').revoke(handleOf(minted))
       expect(await listed()).not.toContain(JSON.stringify(handleOf(minted)))
     })
 
-    test('a listed lease says when Vault made it, and nothing once it is gone', async () => {
+    test('Vault says when it made a lease, and that it is over once it is', async () => {
       const { engine, mint, order } = use()
       const beforeMs = Date.now()
       const minted = await mint(order(ordersRo))
-      const target = order(ordersRo).target
-      const found = (await engine('database').leases(target)).find(
-        ({ handle }) => JSON.stringify(handle.reveal()) === JSON.stringify(handleOf(minted)),
-      )
+      const state = await engine('database').lookUp(handleOf(minted))
+      if (!state.live) throw new Error('it lives')
       // Vault may run by seconds.
-      expect(await found?.issuedAtMs()).toBeGreaterThanOrEqual(beforeMs - 1_000)
-      expect(await found?.issuedAtMs()).toBeLessThanOrEqual(Date.now() + 1_000)
+      expect(state.issuedAtMs).toBeGreaterThanOrEqual(beforeMs - 1_000)
+      expect(state.issuedAtMs).toBeLessThanOrEqual(Date.now() + 1_000)
       await engine('database').revoke(handleOf(minted))
-      expect(await found?.issuedAtMs()).toBeUndefined()
+      expect(await engine('database').lookUp(handleOf(minted))).toEqual({ live: false, endedAtMs: undefined })
+    })
+
+    test('of a wrapped user the token behind it says whether it lives, whoever ended it', async () => {
+      const { engine, mint, order, root } = use()
+      const beforeMs = Date.now()
+      const handle = handleOf(await mint(order(ordersRo, { delivery: 'wrapped' })))
+      if (handle.type !== 'accessor') throw new Error('not an accessor')
+      const state = await engine('database').lookUp(handle)
+      if (!state.live) throw new Error('it lives')
+      expect(state.issuedAtMs).toBeGreaterThanOrEqual(beforeMs - 1_000)
+      await root('POST', 'auth/token/revoke-accessor', { accessor: handle.id })
+      expect(await engine('database').lookUp(handle)).toEqual({ live: false, endedAtMs: undefined })
+      await engine('database').revoke(handle)
+    })
+
+    test('a look-up that Vault denies says nothing about the lease', async () => {
+      const { reduced, engine, mint, order, failure, root } = use()
+      const handle = handleOf(await mint(order(ordersRo)))
+      const { body } = await root('GET', 'sys/policies/acl/writ-reduced')
+      const policy = text(body, 'data', 'policy')
+      await root('PUT', 'sys/policies/acl/writ-reduced', {
+        policy: policy.replace(/^path "sys\/leases\/lookup".*$/m, ''),
+      })
+      const error = await failure(reduced('database').lookUp(handle))
+      await root('PUT', 'sys/policies/acl/writ-reduced', { policy })
+      expect(error).toMatchObject({ code: 'engine_refused', kind: 'denied' })
+      expect(await engine('database').lookUp(handle)).toMatchObject({ live: true })
     })
 
     test('a role without leases lists none', async () => {
       const { engine, order } = use()
       const { engine: kind, mount, credential, params } = order(ordersRo).target
       const target = { engine: kind, mount, credential, params, role: 'orders-ro' }
-      for (const { handle } of await engine('database').leases(target)) await engine('database').revoke(handle.reveal())
-      expect(await engine('database').leases(target)).toEqual([])
+      for (const handle of await listedBy(engine('database'), target)) await engine('database').revoke(handle)
+      expect(await listedBy(engine('database'), target)).toEqual([])
     })
 
     test('a revocation that the database refuses is a fault, and the lease stays listed', async () => {
@@ -189,9 +214,9 @@ export function databaseContract(use: () => ContractWorld): void {
 
     test('listing leases does not take the wrapping token of a secret nobody fetched yet for a lease', async () => {
       const { engine, mint, order } = use()
-      const before = (await engine('database').leases(order(ordersRo).target)).length
+      const before = (await listedBy(engine('database'), order(ordersRo).target)).length
       const minted = await mint(order(ordersRo, { delivery: 'wrapped' }))
-      expect((await engine('database').leases(order(ordersRo).target)).length).toBe(before + 1)
+      expect((await listedBy(engine('database'), order(ordersRo).target)).length).toBe(before + 1)
       expect((await unwrap(use(), minted)).status).toBe(200)
     })
 

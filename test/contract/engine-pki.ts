@@ -9,7 +9,7 @@ import { describe, expect, test } from 'vitest'
 import type { MintTarget } from '../../src/engines/engine.ts'
 import { eventually } from '../support/child.ts'
 import { text } from '../support/vault-setup.ts'
-import { type ContractWorld, field, handleOf, unwrap } from './engine-world.ts'
+import { type ContractWorld, field, handleOf, listedBy, unwrap } from './engine-world.ts'
 
 const params = {
   common_name: '{{workload}}.example.test',
@@ -83,16 +83,27 @@ export function pkiContract(use: () => ContractWorld): void {
       expect(await failure(engine('pki').revoke(handleOf(minted)))).toMatchObject({ code: 'engine_refused' })
     })
 
+    test('Vault says of a certificate when it was revoked; one that it does not store is taken for valid', async () => {
+      const { engine, mint, order, root } = use()
+      const minted = await mint(order(issuing('workload')))
+      expect(await engine('pki').lookUp(handleOf(minted))).toEqual({ live: true, issuedAtMs: undefined })
+      await root('POST', 'pki/revoke', { serial_number: field(minted, 'serial_number') })
+      const state = await engine('pki').lookUp(handleOf(minted))
+      if (state.live) throw new Error('it was revoked')
+      expect(Math.abs((state.endedAtMs ?? 0) - Date.now())).toBeLessThan(60_000)
+      const unstored = await mint(order(issuing('unstored')))
+      expect(await engine('pki').lookUp(handleOf(unstored))).toMatchObject({ live: true })
+    })
+
     test('certificates with leases are listed and revoked by lease', async () => {
       const { engine, mint, order } = use()
       const leased = order(issuing('leased', { generate_lease: true }))
       const minted = await mint(leased)
       expect(handleOf(minted).type).toBe('lease')
-      const listed = await engine('pki').leases(leased.target)
-      expect(listed.map(({ handle }) => handle.reveal())).toContainEqual(handleOf(minted))
+      expect(await listedBy(engine('pki'), leased.target)).toContainEqual(handleOf(minted))
       await engine('pki').revoke(handleOf(minted))
       expect(await revokedAt(field(minted, 'serial_number'))).toBeGreaterThan(0)
-      expect(await engine('pki').leases(order(issuing('workload')).target)).toEqual([])
+      expect(await engine('pki').leases(order(issuing('workload')).target)).toBeUndefined()
     })
 
     test('a CSR is signed for its own key; no private key exists here', async () => {

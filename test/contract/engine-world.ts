@@ -130,6 +130,11 @@ export function handleOf(minted: Minted): LeaseHandle {
   return minted.handle.reveal()
 }
 
+/** The leases an engine lists, as handles. */
+export async function listedBy(engine: Engine, target: MintTarget): Promise<readonly LeaseHandle[]> {
+  return [...((await engine.leases(target)) ?? [])].map((handle) => handle.reveal())
+}
+
 /** A field of a secret that must be a text. */
 export function field(minted: Minted, name: string): string {
   const value = minted.secret.reveal()[name]

@@ -228,21 +228,22 @@ describe('ending a grant', () => {
   test('reconciling revokes a lease that nobody accounts for and spares those of live grants', async () => {
     const kept = await stage.issue()
     stage.script.leases.add('database/creds/orders-ro/made-by-hand')
-    await stage.reconciler.all()
+    await stage.reconcile()
     expect(stage.script.leases.size).toBe(1)
     expect((await stage.registry.get(kept.grant.id))?.status).toBe('active')
-    expect(await last(ledger)).toMatchObject({ kind: 'grant.ended', cause: 'orphan', outcome: 'revoked' })
+    expect((await collect(ledger.read(0))).at(-2)?.entry).toMatchObject({ cause: 'orphan', outcome: 'revoked' })
+    expect(await last(ledger)).toMatchObject({ kind: 'reconcile.completed', trigger: 'demand', orphans: 1 })
   })
 
   test('a lease that may be behind a wrapping token is spared while its grant lives, and a later stray is not', async () => {
     const { grant } = await stage.issue()
     await stage.registry.update(grant.id, (present) => ({ ...present, delivery: 'wrapped', lease: undefined }))
-    await stage.reconciler.all()
+    await stage.reconcile()
     expect(stage.script.leases.size).toBe(1)
     await clock.advance(300_000)
     stage.script.madeAtMs.set('database/creds/orders-ro/1', grant.openedAtMs)
     stage.script.leases.add('database/creds/orders-ro/made-by-hand')
-    await stage.reconciler.all()
+    await stage.reconcile()
     expect([...stage.script.leases]).toEqual(['database/creds/orders-ro/1'])
   })
 

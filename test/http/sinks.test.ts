@@ -161,6 +161,14 @@ describe('metrics', () => {
     vaultUp: () => true,
     issuers: () => [{ name: 'cluster-eu', ready: false }],
     lostEntryLogs: () => 7,
+    reconciling: () => ({
+      rounds: { complete: 5, incomplete: 1 },
+      orphans: 2,
+      gone: 3,
+      findingsOpened: 1,
+      last: undefined,
+      lastCompleteMs: 9000,
+    }),
   }
 
   test('count requests by route pattern, method, status and code', async () => {
@@ -210,6 +218,14 @@ describe('metrics', () => {
       'writ_vault_up 1',
       'writ_ledger_logs_lost_total 7',
       'writ_policy_refused 1',
+      'writ_reconcile_rounds_total{outcome="complete"} 5',
+      'writ_reconcile_rounds_total{outcome="incomplete"} 1',
+      'writ_reconcile_orphans_total 2',
+      'writ_reconcile_gone_total 3',
+      'writ_reconcile_findings_total 1',
+      'writ_reconcile_leases 0',
+      'writ_reconcile_failed_roles 0',
+      'writ_reconcile_complete_seconds 9',
       'writ_policy_loaded_seconds 5',
       'writ_policy_info{digest="abc"} 1',
       'writ_issuer_ready{issuer="cluster-eu"} 0',

@@ -4,10 +4,13 @@ import { silentLog } from '../../src/base/log.ts'
 import { Secret } from '../../src/base/secret.ts'
 import { createTrace } from '../../src/base/trace.ts'
 import { mintAndRecord, type Recorded } from '../../src/broker/mint.ts'
+import type { ReconcileResult } from '../../src/contract/reconcile.ts'
 import type { Engine, LeaseHandle, MintTarget } from '../../src/engines/engine.ts'
 import { createApprovals } from '../../src/grants/approvals.ts'
 import { about, createEnder } from '../../src/grants/end.ts'
+import { createFindings } from '../../src/grants/findings.ts'
 import { type Grant, openGrant } from '../../src/grants/grant.ts'
+import { createPace } from '../../src/grants/pace.ts'
 import type { Provenance } from '../../src/grants/provenance.ts'
 import { createReconciler } from '../../src/grants/reconcile.ts'
 import { createRegistry } from '../../src/grants/registry.ts'
@@ -56,7 +59,7 @@ export const access: Access = {
 }
 
 /** A Vault in memory behind the Engine port: leases that live until revoked, and faults on demand. */
-function scriptedEngine(clock: FakeClock) {
+export function scriptedEngine(clock: FakeClock) {
   const leases = new Set<string>()
   let minted = 0
   const script = {
@@ -67,6 +70,16 @@ function scriptedEngine(clock: FakeClock) {
     /** Thrown by the next calls of that verb, in order. */
     mintFaults: [] as Error[],
     revokeFaults: [] as Error[],
+    listFaults: [] as Error[],
+    lookUpFaults: [] as Error[],
+    /** The kind has no leases to list. */
+    listsNothing: false,
+    /** Ids that were looked up. */
+    lookUps: [] as string[],
+    /** Awaited once Vault has made its list, before it arrives. */
+    afterList: undefined as (() => Promise<void>) | undefined,
+    /** Awaited before Vault looks. */
+    beforeLookUp: undefined as ((id: string) => Promise<void>) | undefined,
     /** Awaited inside `mint`, after the lease exists. */
     beforeAnswer: undefined as (() => Promise<void>) | undefined,
   }
@@ -77,16 +90,18 @@ function scriptedEngine(clock: FakeClock) {
     async mint(order) {
       const fault = script.mintFaults.shift()
       if (fault !== undefined && fault instanceof BrokerFault && fault.code === 'engine_refused') throw fault
-      const id = `database/creds/orders-ro/${++minted}`
+      const user = `v-${++minted}`
+      const id = `database/creds/orders-ro/${minted}`
       leases.add(id)
+      script.madeAtMs.set(id, clock.now())
       await script.beforeAnswer?.()
       if (fault !== undefined) throw fault
       return {
-        secret: new Secret({ username: `v-${minted}`, password: 'hunter2' }),
+        secret: new Secret({ username: user, password: 'hunter2' }),
         handle: new Secret<LeaseHandle>({ type: 'lease', id }),
         expiresAtMs: clock.now() + order.ttlSeconds * 1000,
         renewable: true,
-        publicIds: [{ type: 'database_user', value: `v-${minted}` }],
+        publicIds: [{ type: 'database_user', value: user }],
       }
     },
     renew: async (_, ttlSeconds) => ({ expiresAtMs: clock.now() + ttlSeconds * 1000 }),
@@ -96,18 +111,39 @@ function scriptedEngine(clock: FakeClock) {
       if (fault !== undefined) throw fault
       leases.delete(handle.type === 'certificate' ? handle.serial : handle.id)
     },
-    leases: async () =>
-      [...leases].map((id) => ({
-        handle: new Secret<LeaseHandle>({ type: 'lease', id }),
-        issuedAtMs: async () => (leases.has(id) ? (script.madeAtMs.get(id) ?? clock.now()) : undefined),
-      })),
+    async leases() {
+      const fault = script.listFaults.shift()
+      if (fault !== undefined) throw fault
+      if (script.listsNothing) return undefined
+      const listed = [...leases]
+        .filter((id) => id.startsWith('database/'))
+        .map((id) => new Secret<LeaseHandle>({ type: 'lease', id }))
+      await script.afterList?.()
+      return listed
+    },
+    async lookUp(handle) {
+      const id = handle.type === 'certificate' ? handle.serial : handle.id
+      script.lookUps.push(id)
+      await script.beforeLookUp?.(id)
+      const fault = script.lookUpFaults.shift()
+      if (fault !== undefined) throw fault
+      if (!leases.has(id)) return { live: false, endedAtMs: undefined }
+      return { live: true, issuedAtMs: script.madeAtMs.get(id) ?? clock.now() }
+    },
     needs: () => [],
   }
   return { engine, script }
 }
 
+type Scripted = Pick<ReturnType<typeof scriptedEngine>, 'engine' | 'script'>
+
 /** The grants stage over memory and a given ledger, wired as `compose.ts` does. */
-export function grantsStage(ledger: Ledger, clock: FakeClock, scripted = scriptedEngine(clock)) {
+export function grantsStage(
+  ledger: Ledger,
+  clock: FakeClock,
+  scripted: Scripted = scriptedEngine(clock),
+  vault: { exclusive?: boolean; standby?: boolean; tokenSinceMs?: number; credentials?: readonly string[] } = {},
+) {
   const state = memoryState(clock)
   const sealer = createSealer(new Uint8Array(32).fill(9))
   const trace = createTrace()
@@ -116,23 +152,37 @@ export function grantsStage(ledger: Ledger, clock: FakeClock, scripted = scripte
   const ender = createEnder({ registry, ledger, engine, openLease: sealer.open, clock, log: silentLog, trace })
   const approvals = createApprovals({ state, ledger, clock })
   const tasks = createTasks({ state, ledger, registry, ender, clock })
-  const credentials = () => [{ name: 'orders-ro', target, exclusive: true }]
+  const credentials = () =>
+    (vault.credentials ?? ['orders-ro']).map((name) => ({ name, target, exclusive: vault.exclusive ?? true }))
+  const findings = createFindings(ledger)
   const reconciler = createReconciler({
     registry,
     ledger,
+    findings,
     engine,
+    ender,
     hashLease: sealer.hashOf,
+    openLease: sealer.open,
     credentials,
+    authoritative: async () => vault.standby !== true,
+    tokenSinceMs: async () => vault.tokenSinceMs,
+    pace: createPace({ atOnce: 4, perSecond: 1_000_000, clock }),
+    everyMs: 300_000,
     clock,
     log: silentLog,
   })
+  /** A round that an operator asks for. */
+  async function reconcile(options: { dryRun?: boolean } = {}): Promise<ReconcileResult> {
+    const result = await reconciler.demand({ dryRun: options.dryRun ?? false, by })
+    if (!result.ok) throw new Error(result.refusal.code)
+    return result.value
+  }
   const sweep = createSweep({
     registry,
     tasks,
     approvals,
     ender,
     reconciler,
-    reconcileEveryMs: 300_000,
     clock,
     log: silentLog,
   })
@@ -173,5 +223,21 @@ export function grantsStage(ledger: Ledger, clock: FakeClock, scripted = scripte
     mintAndRecord({ registry, engine, sealLease: sealer.seal, clock, log: silentLog, trace }, grant, access, {}, by)
   const issue = async (options: Parameters<typeof intend>[0] = {}): Promise<Recorded> => mint(await intend(options))
 
-  return { state, registry, ender, approvals, tasks, reconciler, sweep, intend, mint, issue, ...scripted }
+  return {
+    state,
+    registry,
+    ender,
+    approvals,
+    tasks,
+    findings,
+    reconciler,
+    reconcile,
+    sweep,
+    intend,
+    mint,
+    issue,
+    vault,
+    engine: scripted.engine,
+    script: scripted.script,
+  }
 }

@@ -124,6 +124,17 @@ export function ocsfDetailsOf(entry: Entry): OcsfDetails {
       return { ...finding(entry, [1, 'Create']), status_id: 1, status: 'New', status_detail: entry.detail }
     case 'finding.closed':
       return { ...finding(entry, [3, 'Close']), status_id: 4, status: 'Resolved' }
+    case 'reconcile.completed':
+      return {
+        eventClass: classes.apiActivity,
+        activity: [2, 'Read'],
+        ...(entry.failed === 0 ? success : failure),
+        actor: actorOf(entry),
+        api: { operation: `reconcile${entry.dry_run ? ' (dry run)' : ''}` },
+        src_endpoint: { name: entry.trigger },
+        status_detail: `${entry.leases} leases, ${entry.orphans} orphans, ${entry.foreign} of others, ${entry.gone} gone`,
+        duration: entry.latency_ms,
+      }
     case 'config.changed':
       return {
         ...managed(entry, [3, 'Update'], thing('setting', entry.setting)),

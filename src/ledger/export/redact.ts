@@ -139,6 +139,14 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   to: 'kept',
   bundles: 'kept',
   destination: 'text',
+  trigger: 'kept',
+  dry_run: 'kept',
+  targets: 'kept',
+  failed: 'kept',
+  leases: 'kept',
+  orphans: 'kept',
+  foreign: 'kept',
+  gone: 'kept',
 }
 
 /** What becomes of a field of entries of that kind; `undefined` when nothing says so. */
