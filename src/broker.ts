@@ -34,7 +34,15 @@ export function createBroker(deps: BrokerDeps): Broker {
     if (!asked.ok) return desk.refused(entered.value, asked.refusal, { purpose: request.purpose })
 
     const decision = await trace('policy.decide', {}, () => stages.decide(entered.value, asked.value))
-    if (decision.effect === 'deny') return desk.refused(entered.value, decision.refusal, decision.subject)
+    if (decision.effect === 'deny') {
+      // Also a purpose that policy does not know is on record: whoever changes the policies sees what was asked for.
+      const { purpose, credential } = request
+      return desk.refused(entered.value, decision.refusal, {
+        purpose,
+        ...(credential && { credential }),
+        ...decision.subject,
+      })
+    }
     const { access } = decision
 
     const wanted = await stages.inTask(entered.value, asked.value)

@@ -1,8 +1,10 @@
 import { dirname, join } from 'node:path'
 import { type Clock, systemClock } from './base/clock.ts'
-import { BrokerFault } from './base/errors.ts'
+import { BrokerFault, messageOf } from './base/errors.ts'
 import type { Log } from './base/log.ts'
 import { createTrace } from './base/trace.ts'
+import { createBrake } from './broker/brake.ts'
+import { createJustified } from './broker/justified.ts'
 import { createBroker } from './broker.ts'
 import { createClosers } from './compose/closers.ts'
 import { openLedger } from './compose/ledger.ts'
@@ -110,6 +112,10 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       ...{ state, ledger, refusals, registry, tasks, approvals, clock, log },
     })
     const findings = createFindings(ledger)
+    const brake = createBrake({ limits: config.policyChange.brake, ledger, clock, log })
+    const openLease = sealer.open
+    const ended = { registry, tasks, ender, state, engine, openLease }
+    const justified = createJustified({ ...ended, policies, brake, clock, log })
     const resumed = await resume({
       dir: config.ledger.dir,
       key: sealKey,
@@ -119,6 +125,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       approvals,
       state,
       policies,
+      brake,
       signals,
       findings,
       clock,
@@ -158,6 +165,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       tasks,
       approvals,
       ender,
+      justified,
       reconciler,
     }
     const broker = createBroker({ ...stages, signals, entryIndex, clock, log, trace })
@@ -168,6 +176,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       session,
       verifier,
       policies,
+      justified,
       state,
       reconciler,
       isDraining: () => draining.signal.aborted,
@@ -196,6 +205,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     opened.push(async () => {
       draining.abort()
       await server.close(config.limits.drainTimeoutMs)
+      await justified.stop()
       await sweep.stop()
       await signals.stop()
       await reconciler.stop()
@@ -203,6 +213,9 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     })
     sweep.start()
     signals.start()
+    // The folder may have changed while no broker ran, and a kill may have come between a change and the ends it asks for.
+    policies.follow(justified.changed)
+    void justified.all().catch((error: unknown) => log.error({ error: messageOf(error) }, 'policy.change_failed'))
 
     return {
       url: server.url,

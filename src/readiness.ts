@@ -1,3 +1,4 @@
+import type { Justified } from './broker/justified.ts'
 import type { Readiness } from './contract/readiness.ts'
 import type { VaultSession } from './engines/vault-session.ts'
 import type { Reconciler } from './grants/reconcile.ts'
@@ -13,6 +14,7 @@ interface Parts {
   readonly session: VaultSession
   readonly verifier: Verifier
   readonly policies: PolicyStore
+  readonly justified: Justified
   readonly state: State
   readonly reconciler: Pick<Reconciler, 'totals'>
   readonly isDraining: () => boolean
@@ -33,8 +35,16 @@ export async function readinessOf(parts: Parts): Promise<Readiness> {
     // A ledger that cannot write ends the process, so one that answers can.
     ledger: { ready: true, problem: null, size: parts.ledger.head().size },
     state: { ready: true, problem: null },
-    policy: parts.policies.status(),
+    policy: { ...parts.policies.status(), ...held(parts) },
   }
+}
+
+/** Anybody reads `/readyz`: how much is held, and not what. */
+function held({ justified }: Parts): Pick<Readiness['policy'], 'held' | 'ending'> {
+  const { held, ending } = justified.status()
+  if (held === null) return { held, ending }
+  const { digest, since, live, would_end } = held
+  return { held: { digest, since, live, would_end }, ending }
 }
 
 /** What `/metrics` reads when it is asked. */
@@ -44,7 +54,14 @@ export function watchedBy(parts: Parts): MetricSources {
     ledgerSize: () => parts.ledger.head().size,
     policy() {
       const { digest, refused, loaded_at } = parts.policies.status()
-      return { digest, refused: refused !== null, loadedAtMs: Date.parse(loaded_at) }
+      const { held, ending } = parts.justified.status()
+      return {
+        digest,
+        refused: refused !== null,
+        loadedAtMs: Date.parse(loaded_at),
+        held: held?.would_end ?? 0,
+        ending,
+      }
     },
     vaultUp: () => parts.session.ready().ok,
     issuers: () => parts.verifier.status().map(({ issuer, ready }) => ({ name: issuer, ready })),

@@ -9,7 +9,7 @@ import type { Trace } from '../base/trace.ts'
 import type { CredentialRequest, IssuedCredential } from '../contract/credential.ts'
 import { timeText } from '../contract/fields.ts'
 import type { Renewed } from '../contract/grant.ts'
-import type { PolicyStatus } from '../contract/policy.ts'
+import type { ReloadStatus } from '../contract/policy.ts'
 import type { Engine } from '../engines/engine.ts'
 import type { Approvals } from '../grants/approvals.ts'
 import { about, type Ender } from '../grants/end.ts'
@@ -35,6 +35,7 @@ import { type Clear, gateOf } from './approval-gate.ts'
 import type { Caller, Pending } from './caller.ts'
 import { derivedTask } from './derived-task.ts'
 import { createDesk, type Desk, type Entered } from './desk.ts'
+import type { Justified } from './justified.ts'
 import { mintAndRecord, type Recorded } from './mint.ts'
 import { type Retry, retryKey, retryOf } from './retry.ts'
 import { expiryOf } from './views.ts'
@@ -42,7 +43,8 @@ import { expiryOf } from './views.ts'
 /** What the broker is made of; `compose.ts` picks each. */
 export interface BrokerDeps {
   readonly verifier: Verifier
-  readonly policies: { current(): PolicySet; reload(): Promise<PolicyStatus> }
+  readonly policies: { current(): PolicySet; reload(): Promise<ReloadStatus>; status(): ReloadStatus }
+  readonly justified: Justified
   readonly state: State
   readonly ledger: Ledger & PublishedLog & Archive
   readonly entryIndex: Pick<EntryIndex, 'mayHold'>
@@ -104,8 +106,8 @@ export interface Stages extends BrokerDeps {
    */
   proved(recorded: Recorded, request: CredentialRequest): Promise<Proved>
   /**
-   * Whether the secret may leave: its task may have ended, a switch been pulled, or a signal come, while Vault was minting. Ends the
-   * grant if not.
+   * Whether the secret may leave: its task may have ended, a switch been pulled, a signal come, or other policies come into force, while
+   * Vault was minting. Ends the grant if not.
    */
   stillWanted(entered: Entered, grant: Grant): Promise<Result<void>>
   issuedBody(proved: Proved, access: Access): Omit<IssuedCredential, 'secret'>
@@ -218,6 +220,7 @@ export function createStages(deps: BrokerDeps): Stages {
         engine: access.target.engine,
         mount: access.target.mount,
         role: access.target.role,
+        params: access.target.paramsDigest,
         delivery: access.delivery,
         ttl: access.ttlSeconds,
         ceilings: [...access.ceilings],
@@ -229,7 +232,7 @@ export function createStages(deps: BrokerDeps): Stages {
         idempotency_key: grant.retry?.key,
         idempotency_request: grant.retry?.request,
         replaces: grant.retry?.replaces,
-        params: grant.params,
+        caller_params: grant.params,
       })
       return minting
     },
@@ -251,6 +254,11 @@ export function createStages(deps: BrokerDeps): Stages {
           return trusted
         }
         if (grant.approval !== undefined) await deps.approvals.attach(grant.approval, grant.id)
+        const overtaken = deps.justified.overtaken(grant)
+        if (overtaken !== undefined) {
+          await deps.ender.end(grant, { cause: 'policy_changed', reason: overtaken, by })
+          return refuse('state_conflict', 'policy', 'the policies changed while it was minted')
+        }
         if (grant.status === 'active' && (await tasks.stillOpen(grant.task))) return ok(undefined)
       } catch (error) {
         // Nobody will get this secret, so nobody would hand it back.
@@ -324,8 +332,10 @@ export function createStages(deps: BrokerDeps): Stages {
         expires: timeText(Math.min(expiresAtMs, endMs)),
         ceilings: [...access.ceilings],
       })
-      if (moved.status !== 'active') return refuse('state_conflict', 'grant.status', 'it was ended meanwhile')
-      return ok(renewed(moved, cappedBy))
+      // It was decided under the policies of when the call came in; others may be in force by now.
+      const settled = moved.status === 'active' ? await deps.justified.settle(moved) : moved
+      if (settled.status !== 'active') return refuse('state_conflict', 'grant.status', 'it was ended meanwhile')
+      return ok(renewed(settled, cappedBy))
     },
   }
 }

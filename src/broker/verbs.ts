@@ -16,7 +16,7 @@ import type { PolicyStatus } from '../contract/policy.ts'
 import type { ReconcileRequest, ReconcileResult, ReconcileStatus } from '../contract/reconcile.ts'
 import type { EndedTask, EndTaskRequest, TaskRequest, TaskView } from '../contract/task.ts'
 import { type Approval, approvalView } from '../grants/approvals.ts'
-import { isOperator, mayEnd, maySee } from '../grants/authority.ts'
+import { isOperator, mayEnd, mayReadLog, maySee } from '../grants/authority.ts'
 import type { Grant } from '../grants/grant.ts'
 import { byBroker } from '../grants/provenance.ts'
 import { type Task, taskView } from '../grants/tasks.ts'
@@ -47,7 +47,10 @@ export interface Verbs extends RecordVerbs {
   denyApproval(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
   /** Takes one security event token; its signature is what vouches for the sender. */
   receiveSignal(text: string, request: RequestId): Promise<Result<void>>
+  policies(caller: Caller): Promise<Result<PolicyStatus>>
   reloadPolicies(caller: Caller): Promise<Result<PolicyStatus>>
+  /** Lets the policies in force end what was held back from them. */
+  acceptPolicies(caller: Caller, digest: string): Promise<Result<PolicyStatus>>
   /** Compares the leases in Vault with the ledger now; for operators. Refuses `state_conflict` while another does. */
   reconcile(caller: Caller, request: ReconcileRequest): Promise<Result<ReconcileResult>>
   /** The round under way and what the last one came to; for operators. */
@@ -86,6 +89,8 @@ export function createVerbs(stages: Stages): Verbs {
   }
   const maySeeApproval = ({ party }: Entered, approval: Approval): boolean =>
     maySee(party, approval) || approval.approvers.some((team) => party.person?.teams.includes(team))
+
+  const policyStatus = (): PolicyStatus => ({ ...stages.policies.status(), ...stages.justified.status() })
 
   const verdict = (caller: Caller, id: string, yes: boolean, reason: string | undefined) =>
     entered<ApprovalView>(
@@ -209,11 +214,23 @@ export function createVerbs(stages: Stages): Verbs {
       entered(caller, async ({ party }) =>
         isOperator(party) ? ok(stages.reconciler.status()) : refuse('role_required', 'reconcile', 'needs an operator'),
       ),
-    reloadPolicies: (caller) =>
+    policies: (caller) =>
       entered(caller, async ({ party }) =>
-        isOperator(party)
-          ? ok(await stages.policies.reload())
-          : refuse('role_required', 'policy.reload', 'needs an operator'),
+        isOperator(party) || mayReadLog(party)
+          ? ok(policyStatus())
+          : refuse('role_required', 'policy.read', 'needs an operator or an auditor'),
       ),
+    reloadPolicies: (caller) =>
+      entered(caller, async ({ party }) => {
+        if (!isOperator(party)) return refuse('role_required', 'policy.reload', 'needs an operator')
+        await stages.policies.reload()
+        return ok(policyStatus())
+      }),
+    acceptPolicies: (caller, digest) =>
+      entered(caller, async ({ party, by }) => {
+        if (!isOperator(party)) return refuse('role_required', 'policy.accept', 'needs an operator')
+        const accepted = await stages.justified.accept(digest, by)
+        return accepted.ok ? ok(policyStatus()) : accepted
+      }),
   }
 }

@@ -29,6 +29,7 @@ import {
   type StoredEntryView,
   storedEntrySchema,
 } from '../contract/ledger.ts'
+import { type PolicyStatus, policyStatusSchema } from '../contract/policy.ts'
 import {
   type ReconcileResult,
   type ReconcileStatus,
@@ -63,6 +64,9 @@ export interface BrokerClient {
   endTask(task: string, request: EndTaskRequest): Promise<EndedTask>
   approval(id: string): Promise<ApprovalView>
   decideApproval(id: string, verdict: 'approve' | 'deny', reason: string | undefined): Promise<ApprovalView>
+  policies(): Promise<PolicyStatus>
+  reloadPolicies(): Promise<PolicyStatus>
+  acceptPolicies(digest: string): Promise<PolicyStatus>
   entries(filter: Readonly<Record<string, string>>): Promise<EntryList>
   archive(before: string | number): Promise<Archived>
   reconcile(dryRun: boolean): Promise<ReconcileResult>
@@ -113,6 +117,10 @@ export function createBrokerClient(to: Target): BrokerClient {
     approval: (approval) => call(approvalSchema, get(`/v1/approvals/${id(approval)}`)),
     decideApproval: (approval, verdict, reason) =>
       call(approvalSchema, post(`/v1/approvals/${id(approval)}/${verdict}`, { reason })),
+    policies: () => call(policyStatusSchema, get('/v1/policies')),
+    reloadPolicies: () => call(policyStatusSchema, post('/v1/policies/reload', {}, { deadlineMs: endingDeadlineMs })),
+    acceptPolicies: (digest) =>
+      call(policyStatusSchema, post('/v1/policies/accept', { digest }, { deadlineMs: endingDeadlineMs })),
     archive: (before) =>
       call(archivedSchema, post('/v1/ledger/archive', { before }, { deadlineMs: archivingDeadlineMs })),
     reconcile: (dryRun) =>

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { releaseMemory } from '../base/memory.ts'
+import type { Brake } from '../broker/brake.ts'
 import type { Approvals } from '../grants/approvals.ts'
 import type { Findings } from '../grants/findings.ts'
 import { createOpenEntries } from '../grants/open-entries.ts'
@@ -25,6 +26,7 @@ interface Parts {
   readonly approvals: Approvals
   readonly state: State
   readonly policies: PolicyStore
+  readonly brake: Brake
   readonly signals: Signals
   readonly findings: Findings
   readonly clock: Clock
@@ -38,7 +40,7 @@ const manyEntries = 20_000
  * Puts memory where the record left it, and keeps note from then on of what a next start must read.
  */
 export async function resume(parts: Parts): Promise<{ readonly stop: () => Promise<void> }> {
-  const { dir, key, ledger, state, policies, findings, signals, clock, log } = parts
+  const { dir, key, ledger, state, policies, findings, signals, brake, clock, log } = parts
   const useIn = recordedUses(() => policies.current().issuers)
   const openEntries = createOpenEntries({
     usedUntilMs: (entry) => useIn(entry)?.untilMs ?? signals.rememberedUntilMs(entry),
@@ -50,6 +52,7 @@ export async function resume(parts: Parts): Promise<{ readonly stop: () => Promi
     entries: restart.entries(),
     async recall(stored) {
       openEntries.see(stored)
+      brake.see(stored)
       await signals.recall(stored)
       findings.see(stored)
       const use = useIn(stored.entry)
@@ -59,6 +62,7 @@ export async function resume(parts: Parts): Promise<{ readonly stop: () => Promi
   if (entries >= manyEntries) await releaseMemory(log)
   const unsubscribe = ledger.subscribe((stored) => {
     openEntries.see(stored)
+    brake.see(stored)
     findings.see(stored)
     signals.see(stored)
   })

@@ -70,6 +70,8 @@ export interface Config {
     readonly concurrency: number
     readonly perSecond: number
   }
+  /** How much one change of the policies may end at once; see `BrakeLimits`. */
+  readonly policyChange: { readonly brake: { readonly percent: number; readonly least: number } }
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
 }
 

@@ -145,6 +145,7 @@ function complete(
       concurrency: reconcile.concurrency,
       perSecond: reconcile.perSecond,
     },
+    policyChange: file.policyChange,
     log: file.log,
   })
 }

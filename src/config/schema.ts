@@ -174,6 +174,27 @@ const reconcile = z.strictObject({
     .describe('Leases that reconciling begins to look at or end within a second'),
 })
 
+const policyChange = z.strictObject({
+  brake: z
+    .strictObject({
+      percent: z
+        .int()
+        .min(0)
+        .max(100)
+        .default(20)
+        .describe(
+          'A change of the policies that would end more percent of the live grants waits for an operator; 100 never waits',
+        ),
+      least: z
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .default(10)
+        .describe('A change that would end fewer grants than this never waits'),
+    })
+    .prefault({}),
+})
+
 const log = z.strictObject({
   level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('Least severe event that is logged'),
 })
@@ -189,6 +210,7 @@ export const configSchema = z.strictObject({
   redis: redis.optional(),
   limits: limits.prefault({}),
   reconcile: reconcile.prefault({}),
+  policyChange: policyChange.prefault({}),
   log: log.prefault({}),
 })
 export type ConfigFile = z.output<typeof configSchema>

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { policyStatusSchema } from './policy.ts'
+import { policyReadinessSchema } from './policy.ts'
 
 const dependency = z.object({
   ready: z.boolean(),
@@ -15,7 +15,7 @@ export const readinessSchema = z
     vault: dependency,
     ledger: dependency.extend({ size: z.int() }),
     state: dependency,
-    policy: policyStatusSchema,
+    policy: policyReadinessSchema,
   })
   .meta({ id: 'Readiness' })
 export type Readiness = z.infer<typeof readinessSchema>

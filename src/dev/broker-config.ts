@@ -34,6 +34,7 @@ export function brokerConfig(stack: DevStack, options: { port: number; policiesD
     limits: { concurrency: 256, requestTimeoutMs: 30_000, drainTimeoutMs: 5_000 },
     // Often enough that somebody who tries it out sees an orphan found.
     reconcile: { everyMs: 15_000, concurrency: 8, perSecond: 500 },
+    policyChange: { brake: { percent: 20, least: 10 } },
     log: { level: 'warn' as const },
   })
 }

@@ -13,6 +13,8 @@ export interface MintTarget {
   readonly role: string
   /** Fixed parameters; text may hold `{{workload}}`, `{{grant}}`, `{{purpose}}`, `{{environment}}`, `{{owner}}`, `{{task}}`. */
   readonly params: Readonly<Record<string, string | number | boolean | readonly string[]>>
+  /** SHA-256 of `params`, where there are any. */
+  readonly paramsDigest?: string
 }
 
 /** One credential to be minted. Every name in `names` is already from the safe alphabet of `engines/template.ts`. */

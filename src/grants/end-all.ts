@@ -16,16 +16,24 @@ export async function endAll(
   onEnded?: (ended: EndedGrant) => void,
 ): Promise<readonly EndedGrant[]> {
   const answers: EndedGrant[] = new Array(grants.length)
+  await someAtATime(grants, async (grant, index) => {
+    const ended = await ender.end(grant, order).catch((): EndedGrant => notYet(grant))
+    answers[index] = ended
+    onEnded?.(ended)
+  })
+  return answers
+}
+
+/** Runs `act` for each grant, as many side by side as one order may; it must not reject. */
+export async function someAtATime(
+  grants: readonly Grant[],
+  act: (grant: Grant, index: number) => Promise<void>,
+): Promise<void> {
   const waiting = grants.entries()
   async function work(): Promise<void> {
-    for (const [index, grant] of waiting) {
-      const ended = await ender.end(grant, order).catch((): EndedGrant => notYet(grant))
-      answers[index] = ended
-      onEnded?.(ended)
-    }
+    for (const [index, grant] of waiting) await act(grant, index)
   }
   await Promise.all(Array.from({ length: Math.min(atOnce, grants.length) }, work))
-  return answers
 }
 
 const notYet = ({ id, credential }: Grant): EndedGrant => ({

@@ -16,7 +16,7 @@ export interface Grant {
   readonly purpose: string
   readonly environment: string
   readonly credential: string
-  readonly target: Pick<MintTarget, 'engine' | 'mount' | 'role'>
+  readonly target: Pick<MintTarget, 'engine' | 'mount' | 'role' | 'paramsDigest'>
   readonly delivery: Delivery
   readonly task: TaskId | undefined
   readonly approval: string | undefined
@@ -33,6 +33,8 @@ export interface Grant {
   readonly expiresAtMs: number | undefined
   readonly endedAtMs: number | undefined
   readonly ceilings: readonly Ceiling[]
+  /** Digest of the policies that it was last decided under; empty before its intent. */
+  readonly policy: string
   readonly renewable: boolean
   readonly revocable: boolean
   /** The secret outlives the grant (a stored value). */
@@ -59,7 +61,16 @@ export interface RetryKey {
 /** The entries that move a grant, and what else does. */
 export type GrantEntry = Extract<
   EntryBody,
-  { kind: 'grant.intent' | 'grant.issued' | 'grant.failed' | 'grant.renewed' | 'grant.ending' | 'grant.ended' }
+  {
+    kind:
+      | 'grant.intent'
+      | 'grant.issued'
+      | 'grant.failed'
+      | 'grant.renewed'
+      | 'grant.shortened'
+      | 'grant.ending'
+      | 'grant.ended'
+  }
 >
 
 /** Where a grant comes from: the token's issuer and subject, the request, the task and approval it rests on. */
@@ -70,6 +81,7 @@ const unborn = {
   issuedAtMs: undefined,
   expiresAtMs: undefined,
   endedAtMs: undefined,
+  policy: '',
   renewable: false,
   revocable: false,
   static: false,
@@ -85,7 +97,7 @@ const unborn = {
 
 /** A grant before its intent is recorded: it only holds its place under the limits. */
 export function openGrant(id: GrantId, access: Access, from: GrantOrigin, nowMs: number): Grant {
-  const { engine, mount, role } = access.target
+  const { credential: _, params: __, ...target } = access.target
   return {
     id,
     status: 'pending',
@@ -94,7 +106,7 @@ export function openGrant(id: GrantId, access: Access, from: GrantOrigin, nowMs:
     purpose: access.purpose,
     environment: access.environment,
     credential: access.credential,
-    target: { engine, mount, role },
+    target,
     delivery: access.delivery,
     ...from,
     openedAtMs: nowMs,
@@ -120,17 +132,23 @@ export function grantOfIntent(
     purpose: entry.purpose ?? '',
     environment: entry.environment ?? '',
     credential: entry.credential ?? '',
-    target: { engine: entry.engine, mount: entry.mount, role: entry.role },
+    target: {
+      engine: entry.engine,
+      mount: entry.mount,
+      role: entry.role,
+      ...(entry.params === undefined ? {} : { paramsDigest: entry.params }),
+    },
     delivery: entry.delivery,
     task: entry.task as TaskId | undefined,
     approval: entry.approval,
     reason: entry.reason ?? '',
     ...(entry.task_grant !== undefined && { taskGrant: entry.task_grant }),
     ...(entry.idempotency_key !== undefined && { retry: retryOf(entry, entry.idempotency_key) }),
-    ...(entry.params !== undefined && { params: entry.params }),
+    ...(entry.caller_params !== undefined && { params: entry.caller_params }),
     openedAtMs: nowMs,
     ...unborn,
     ceilings: entry.ceilings,
+    policy: entry.policy ?? '',
     ledger: { ...unborn.ledger, intent: index },
   }
 }
@@ -149,6 +167,7 @@ const legal: Readonly<Record<GrantEntry['kind'], readonly Grant['status'][]>> = 
   'grant.issued': ['minting', 'ending'],
   'grant.failed': ['pending', 'minting', 'ending'],
   'grant.renewed': ['active'],
+  'grant.shortened': ['active'],
   'grant.ending': ['minting', 'active', 'ending'],
   'grant.ended': ['active', 'ending'],
 }
@@ -164,7 +183,13 @@ export function advance(grant: Grant, entry: GrantEntry, nowMs: number, index: n
   if (!mayFollow(grant.status, entry.kind)) throw new Error(`${entry.kind} may not follow in status ${grant.status}`)
   switch (entry.kind) {
     case 'grant.intent':
-      return { ...grant, status: 'minting', openedAtMs: nowMs, ledger: { ...grant.ledger, intent: index } }
+      return {
+        ...grant,
+        status: 'minting',
+        openedAtMs: nowMs,
+        policy: entry.policy ?? '',
+        ledger: { ...grant.ledger, intent: index },
+      }
     case 'grant.issued':
       return {
         ...grant,
@@ -181,7 +206,8 @@ export function advance(grant: Grant, entry: GrantEntry, nowMs: number, index: n
     case 'grant.failed':
       return ended(grant, 'failed', 'issuance_failed', nowMs, index)
     case 'grant.renewed':
-      return { ...grant, expiresAtMs: Date.parse(entry.expires) }
+    case 'grant.shortened':
+      return { ...grant, expiresAtMs: Date.parse(entry.expires), policy: entry.policy ?? grant.policy }
     case 'grant.ending':
       return { ...grant, status: 'ending', cause: grant.cause ?? entry.cause }
     case 'grant.ended':

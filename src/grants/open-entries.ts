@@ -4,7 +4,8 @@ import { keepEndedMs } from './registry.ts'
 
 /**
  * Follows the ledger and knows which of its entries still matter: those of grants, tasks, approvals and findings that are open or have
- * only just ended, and those that tell of a token's use while some clock accepts the token. A restart reads these and no others.
+ * only just ended, those that tell of a token's use while some clock accepts the token, and whether what the policies in force would end
+ * is held back. A restart reads these and no others.
  * It is derived from the entries alone, so it can be made again from them at any time.
  */
 export interface OpenEntries {
@@ -14,13 +15,16 @@ export interface OpenEntries {
   list(): Float64Array
 }
 
+/** The finding that is open while the end of what the policies do not support is held back. */
+export const heldFinding = 'policy-held'
+
 /** Ended things whose entries are kept at most; beyond it the oldest are left to the ledger, however young they are. */
 const mostEnded = 20_000
 
 interface Thing {
   readonly indexes: number[]
-  /** Whether the last of them is a renewal, which the next one replaces. */
-  renewed: boolean
+  /** Whether the last of them moved the end of a grant, which the next one that does replaces. */
+  moved: boolean
   /** The how many-th grant of its task it is. */
   taskGrant?: number
   /** Of a task: the last grant that it counted and that has ended, because only that one tells how many there were. */
@@ -37,12 +41,16 @@ export function createOpenEntries(options: {
   const ended: { readonly atMs: number; readonly indexes: readonly number[] }[] = []
   let uses: { readonly untilMs: number; readonly index: number }[] = []
   let usesAtLastLook = 0
+  // That the end of what policies do not support is held, until that is over; and that it was accepted for the set in force.
+  let held: number | undefined
+  let accepted: { readonly policy: string | undefined; readonly index: number } | undefined
 
   function follow(id: string, entry: Entry, index: number): void {
-    const thing = open.get(id) ?? { indexes: [], renewed: false }
-    if (thing.renewed && entry.kind === 'grant.renewed') thing.indexes.pop()
+    const thing = open.get(id) ?? { indexes: [], moved: false }
+    const moves = entry.kind === 'grant.renewed' || entry.kind === 'grant.shortened'
+    if (thing.moved && moves) thing.indexes.pop()
     thing.indexes.push(index)
-    thing.renewed = entry.kind === 'grant.renewed'
+    thing.moved = moves
     if (entry.kind === 'grant.intent' && entry.task_grant !== undefined) thing.taskGrant = entry.task_grant
     if (!ends(entry)) {
       open.set(id, thing)
@@ -68,8 +76,16 @@ export function createOpenEntries(options: {
     usesAtLastLook = uses.length
   }
 
+  function followPolicies(entry: Entry, index: number): void {
+    if (entry.kind === 'policy.held') held = index
+    if (entry.kind === 'finding.closed' && entry.finding === heldFinding) held = undefined
+    if (entry.kind === 'policy.accepted') accepted = { policy: entry.policy, index }
+    if (entry.kind === 'policy.loaded' && entry.policy !== accepted?.policy) accepted = undefined
+  }
+
   return {
     see({ entry, index }) {
+      followPolicies(entry, index)
       const id = subjectOf(entry)
       if (id !== undefined) follow(id, entry, index)
       remember(entry, index)
@@ -79,6 +95,8 @@ export function createOpenEntries(options: {
       const indexes: number[] = []
       for (const thing of open.values()) indexes.push(...indexesOf(thing))
       for (const thing of ended.slice(-mostEnded)) if (thing.atMs > now - keepEndedMs) indexes.push(...thing.indexes)
+      if (held !== undefined) indexes.push(held)
+      if (accepted !== undefined) indexes.push(accepted.index)
       for (const { untilMs, index } of uses) if (untilMs > now) indexes.push(index)
       return Float64Array.from(indexes).sort()
     },

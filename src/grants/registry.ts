@@ -16,6 +16,9 @@ export const keepEndedMs = 3600_000
  */
 export const mintLostAfterMs = 120_000
 
+/** Grants of one workload that are listed at once; of more, all grants are looked through instead. */
+const mostListed = 2_000
+
 const rateWindowMs = 60_000
 const rateKey = (workload: string, purpose: string): string => `rate=${workload}/${purpose}`
 
@@ -32,6 +35,8 @@ export interface Registry {
    */
   record(grant: Grant, entry: GrantEntry): Promise<{ grant: Grant; position: Position }>
   find(labels: readonly string[], page: { after?: string; limit: number }): Promise<readonly Grant[]>
+  /** The live grants of one workload, or all, one by one, each as it is by then. However many there are, no step takes long. */
+  eachLive(workload?: string): AsyncIterable<Grant>
   /** Every grant with those labels, one after the other; other work runs in between, however many they are. */
   walk(labels: readonly string[]): AsyncIterable<Grant>
   /** Live grants of one workload and purpose, and how many were opened in the last minute. */
@@ -110,6 +115,14 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
   const load = async (ids: readonly string[]): Promise<readonly Grant[]> =>
     (await Promise.all(ids.map(get))).filter((grant) => grant !== undefined)
 
+  /** A list takes all that carry its label at once, which is quick for a few. */
+  async function* listed(workload: string | undefined): AsyncIterable<readonly string[]> {
+    const label = `workload=${workload}`
+    const few = workload !== undefined && (await state.count('grant', label)) <= mostListed
+    if (few) yield await state.find('grant', [label, 'live'], { limit: mostListed })
+    else yield* state.scan('grant')
+  }
+
   const turns = new Map<GrantId, Promise<unknown>>()
 
   /** Runs `act` when whatever else is being recorded of that grant has been. */
@@ -159,6 +172,15 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
       }),
     async find(labels, page) {
       return load(await state.find('grant', labels, page))
+    },
+    async *eachLive(workload) {
+      for await (const ids of listed(workload)) {
+        for (const id of ids) {
+          const grant = await get(id)
+          if (grant === undefined || grant.status === 'ended') continue
+          if (workload === undefined || grant.workload === workload) yield grant
+        }
+      }
     },
     async *walk(labels) {
       const pause = createPacer()

@@ -69,6 +69,7 @@ function applyToGrants(
     case 'grant.issued':
     case 'grant.failed':
     case 'grant.renewed':
+    case 'grant.shortened':
     case 'grant.ending':
     case 'grant.ended': {
       const grant = grants.get(entry.grant ?? '')

@@ -10,7 +10,7 @@ export function createSharing(): (grant: Grant) => Grant {
   const ceilings = new Map<string, Grant['ceilings']>()
   const text = (own: string): string => shared(texts, own, own)
   return (grant) => {
-    const { engine, mount, role } = grant.target
+    const { engine, mount, role, paramsDigest } = grant.target
     const limits = grant.ceilings.map(({ name, seconds }) => `${name}=${seconds}`).join('\n')
     return {
       ...grant,
@@ -22,7 +22,8 @@ export function createSharing(): (grant: Grant) => Grant {
       environment: text(grant.environment),
       credential: text(grant.credential),
       reason: text(grant.reason),
-      target: shared(targets, `${engine}\n${mount}\n${role}`, grant.target),
+      policy: text(grant.policy),
+      target: shared(targets, `${engine}\n${mount}\n${role}\n${paramsDigest}`, grant.target),
       ceilings: shared(ceilings, limits, grant.ceilings),
     }
   }

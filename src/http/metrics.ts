@@ -17,7 +17,14 @@ export interface MetricSources {
   liveGrants(): number | Promise<number>
   ledgerSize(): number
   /** Digest of the policy set in force, and whether a later set was refused. */
-  policy(): { readonly digest: string; readonly refused: boolean; readonly loadedAtMs: number }
+  policy(): {
+    readonly digest: string
+    readonly refused: boolean
+    readonly loadedAtMs: number
+    /** Grants that the policies do not support: held back for an operator, and being ended. */
+    readonly held: number
+    readonly ending: number
+  }
   vaultUp(): boolean
   /** Each trusted issuer and whether its keys are there. */
   issuers(): readonly { readonly name: string; readonly ready: boolean }[]
@@ -149,6 +156,16 @@ function watchSources(registers: Registry[], sources: MetricSources): void {
   gauge('writ_vault_up', 'Whether Vault answered last', () => Number(sources.vaultUp()))
   gauge('writ_policy_refused', 'Whether the last policy reload was refused', () => Number(sources.policy().refused))
   gauge('writ_policy_loaded_seconds', 'When the set in force was loaded', () => sources.policy().loadedAtMs / 1000)
+  gauge(
+    'writ_policy_held_grants',
+    'Grants that the policies do not support, and whose end waits for an operator',
+    () => sources.policy().held,
+  )
+  gauge(
+    'writ_policy_ending_grants',
+    'Grants that the policies do not support, and whose end is under way',
+    () => sources.policy().ending,
+  )
   new Counter({
     name: 'writ_ledger_logs_lost_total',
     help: 'Ledger entries whose copy as a log record no collector took; the ledger has them',

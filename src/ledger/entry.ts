@@ -84,6 +84,9 @@ const kinds = [
     problems: z.array(outsideText).max(20),
     total: seconds,
   }),
+  /** The set decides, and the many grants that it does not support live on until an operator has said yes to their end. */
+  z.strictObject({ ...common, kind: z.literal('policy.held'), live: seconds, would_end: seconds }),
+  z.strictObject({ ...common, kind: z.literal('policy.accepted'), would_end: seconds }),
   z.strictObject({
     ...common,
     kind: z.literal('request.denied'),
@@ -98,6 +101,8 @@ const kinds = [
     engine: name,
     mount: name,
     role: name,
+    /** SHA-256 of the fixed parameters of the Credential, where it has any: tells whether they are the same later. */
+    params: sha256.optional(),
     delivery: z.enum(['plain', 'wrapped']),
     ttl: seconds,
     ceilings: z.array(ceiling).max(64),
@@ -114,7 +119,7 @@ const kinds = [
     /** The grant of the same key, whose answer its caller has not seen. */
     replaces: name.optional(),
     /** The caller's parameters, sealed as a lease is: a renewal is decided over them again. */
-    params: z.string().max(8192).optional(),
+    caller_params: z.string().max(8192).optional(),
   }),
   z.strictObject({
     ...common,
@@ -134,6 +139,8 @@ const kinds = [
   /** The mint did not happen, or its outcome is unknown (`ambiguous`) and reconciling will settle it. */
   z.strictObject({ ...common, kind: z.literal('grant.failed'), code, ambiguous: z.boolean(), detail: outsideText }),
   z.strictObject({ ...common, kind: z.literal('grant.renewed'), expires: time, ceilings: z.array(ceiling).max(64) }),
+  /** The policies allow it less than it was given; it ends earlier, unless it is renewed under them. */
+  z.strictObject({ ...common, kind: z.literal('grant.shortened'), expires: time, reason: outsideText }),
   /** Somebody or something decided that the grant must end; the revocation is under way. */
   z.strictObject({ ...common, kind: z.literal('grant.ending'), cause: endReason, reason: outsideText.optional() }),
   z.strictObject({

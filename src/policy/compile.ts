@@ -1,3 +1,4 @@
+import { sha256Hex } from '../base/digest.ts'
 import { parseDuration } from '../base/duration.ts'
 import { createPacer } from '../base/pacer.ts'
 import type { MintTarget } from '../engines/engine.ts'
@@ -87,7 +88,7 @@ export function seconds(text: string): number {
 
 function compileCredential(policy: CredentialPolicy): CompiledCredential {
   const isStatic = policy.engine === 'kv'
-  const target: MintTarget =
+  const named: MintTarget =
     policy.engine === 'kv'
       ? {
           credential: policy.name,
@@ -106,6 +107,7 @@ function compileCredential(policy: CredentialPolicy): CompiledCredential {
           role: policy.role,
           params: policy.params,
         }
+  const target = { ...named, ...digestOf(named.params) }
   const params = new Map(Object.entries(callerParams[policy.engine]))
   for (const name of policy.accepts) if (!params.has(name)) params.set(name, 'optional')
   return {
@@ -131,6 +133,12 @@ function compileCredential(policy: CredentialPolicy): CompiledCredential {
       static: isStatic,
     }),
   }
+}
+
+/** Nobody keeps the fixed parameters of a grant; this tells whether they are still the same. */
+function digestOf(params: MintTarget['params']): Pick<MintTarget, 'paramsDigest'> {
+  const sorted = Object.entries(params).sort(([a], [b]) => (a < b ? -1 : 1))
+  return sorted.length === 0 ? {} : { paramsDigest: sha256Hex(JSON.stringify(sorted)) }
 }
 
 type Exceptions = ReadonlyMap<string, ReadonlyMap<ExceptionPolicy['relaxes'], CompiledException>>

@@ -1,6 +1,7 @@
 import { type ASTNode, Environment, type ParseResult } from '@marcbachmann/cel-js'
 import type { Claims } from '../identity/identity.ts'
 import { type ConditionProblem, childrenOf, costOf, firstRefusal } from './condition-cost.ts'
+import { lookedAtForgotten } from './forgotten.ts'
 
 /** Values an expression sees; see `conditionContext`. */
 export interface ConditionContext {
@@ -13,8 +14,11 @@ export interface ConditionContext {
   readonly now: Date
 }
 
-/** What an expression came to. `undecided` holds why: a claim that is missing or has another type than the rule expects. */
-type Verdict = { readonly value: boolean } | { readonly undecided: string }
+/**
+ * What an expression came to. `undecided` holds why: a claim that is missing or has another type than the rule expects. `unknown` says
+ * that its value turns on a part of the context that nobody knows any more; see `forgotten.ts`.
+ */
+type Verdict = { readonly value: boolean } | { readonly undecided: string; readonly unknown?: true }
 
 /** A compiled, type-checked, cost-bounded CEL expression. Never throws, never waits. */
 export interface Condition {
@@ -155,7 +159,9 @@ function condition(
         const value: unknown = program(context)
         return typeof value === 'boolean' ? { value } : { undecided: 'the result is not a bool' }
       } catch (error) {
-        return { undecided: summaryOf(error) }
+        return lookedAtForgotten(context)
+          ? { undecided: 'it turns on what only the token or the request said', unknown: true }
+          : { undecided: summaryOf(error) }
       }
     },
     parts() {

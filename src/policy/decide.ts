@@ -92,7 +92,7 @@ type Level = (typeof levels)[number]
 const higher = (a: Level, b: Level): Level => (levels.indexOf(a) >= levels.indexOf(b) ? a : b)
 
 /** The highest level that the purpose or a guardrail asks for; an Exception lifts that of guardrails only. */
-function approvalLevel({ footing, guardrails, nowMs, trail, leaning }: Case): Level {
+export function approvalLevel({ footing, guardrails, nowMs, trail, leaning }: Case): Level {
   const own = footing.purpose.policy.approval
   let level: Level = own
   for (const { policy } of guardrails) level = higher(level, policy.approval ?? 'none')

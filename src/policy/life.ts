@@ -67,20 +67,42 @@ function guardrailCeilings({ guardrails, footing, nowMs, trail, leaning }: Case,
 function reviewCeiling(subject: Case, ceilings: Ceiling[]): Stop | undefined {
   const { footing, nowMs, trail, leaning } = subject
   const { purpose } = footing
+  if (purpose.review === undefined) return undefined
   const review = reviewStanding(purpose, nowMs)
   const { every, last } = purpose.policy.review ?? { every: '', last: '' }
-  if (review === 'none') return undefined
-  if (review === 'current') {
+  const seconds = reviewedSeconds(purpose.review, purpose.maxSeconds, nowMs)
+  const binds = seconds < purpose.maxSeconds
+  if (review === 'current' && !binds) {
     trail.pass('purpose.review', `attested ${last}, every ${every}`)
     return undefined
   }
   const exception = relaxed(purpose, 'review', nowMs, trail)
-  if (exception !== undefined) {
+  // While the review is current an exception is leant on only where it gives more than the ladder does.
+  if (exception !== undefined && (review !== 'current' || exception.untilMs > nowMs + seconds * 1000)) {
     leaning.push(exception)
     return undefined
   }
   if (review === 'lapsed') return trail.fail('review_overdue', 'purpose.review', `attested ${last}, every ${every}`)
-  ceilings.push({ name: 'review', seconds: Math.floor(purpose.maxSeconds / 2) })
-  trail.pass('purpose.review', `overdue since ${every} after ${last}: half the life`)
+  if (binds) ceilings.push({ name: 'review', seconds })
+  trail.pass(
+    'purpose.review',
+    review === 'current'
+      ? `attested ${last}, every ${every}: what is left of that bounds the life`
+      : `overdue since ${every} after ${last}: half the life`,
+  )
   return undefined
+}
+
+/**
+ * How long a secret may live by the review ladder, seen from its issuance: what would get half the life once the review is overdue ends
+ * by then or has lived for no more than that half, and nothing outlives the lapse. So no later look at the ladder finds a secret too old.
+ */
+function reviewedSeconds(review: { everyMs: number; lastMs: number }, maxSeconds: number, nowMs: number): number {
+  const leftUntil = (endMs: number): number => Math.max(0, Math.floor((endMs - nowMs) / 1000))
+  const { everyMs, lastMs } = review
+  return Math.min(
+    maxSeconds,
+    Math.max(Math.floor(maxSeconds / 2), leftUntil(lastMs + everyMs)),
+    leftUntil(lastMs + 2 * everyMs),
+  )
 }

@@ -1,5 +1,6 @@
 import { CelIssuer, CelRequest, type Condition, type ConditionContext } from './condition.ts'
 import type { AccessRequest, Counters } from './decision.ts'
+import { type Forgotten, forgetful } from './forgotten.ts'
 import type {
   CompiledCredential,
   CompiledException,
@@ -23,6 +24,8 @@ export interface Case {
   readonly trail: Trail
   /** Exceptions this access rests on; each bounds its life. */
   readonly leaning: CompiledException[]
+  /** The token is long gone, and these fields of the request with it: a condition that turns on them binds nobody here. */
+  readonly past?: readonly Forgotten[]
 }
 
 /** The credential that was asked for, or the only one. */
@@ -94,7 +97,10 @@ export function checkWhen(subject: Case): Stop | undefined {
   if (when === undefined) return undefined
   const verdict = when.evaluate(contextOf(subject))
   if ('undecided' in verdict) {
-    return subject.trail.fail('condition_failed', 'purpose.when', `${when.text}: ${verdict.undecided}`)
+    const words = `${when.text}: ${verdict.undecided}`
+    if (verdict.unknown !== true) return subject.trail.fail('condition_failed', 'purpose.when', words)
+    subject.trail.pass('purpose.when', words)
+    return undefined
   }
   if (!verdict.value) return subject.trail.fail('condition_failed', 'purpose.when', `${when.text}: false`)
   subject.trail.pass('purpose.when', when.text)
@@ -119,7 +125,7 @@ export function checkGuardrails(subject: Case): Stop | undefined {
 
 function denies(deny: Condition, subject: Case): string | undefined {
   const verdict = deny.evaluate(contextOf(subject))
-  if ('undecided' in verdict) return `${deny.text}: ${verdict.undecided}`
+  if ('undecided' in verdict) return verdict.unknown === true ? undefined : `${deny.text}: ${verdict.undecided}`
   return verdict.value ? deny.text : undefined
 }
 
@@ -195,7 +201,7 @@ export function applicable(
 }
 
 /** What conditions see of this case. */
-export function contextOf({ set, identity, request, footing, credential, nowMs }: Case): ConditionContext {
+export function contextOf({ set, identity, request, footing, credential, nowMs, past }: Case): ConditionContext {
   const seen = new CelRequest()
   seen.reason = request.reason
   seen.ttl = BigInt(request.ttlSeconds ?? 0)
@@ -203,7 +209,7 @@ export function contextOf({ set, identity, request, footing, credential, nowMs }
   seen.params = request.params
   seen.delivery = request.delivery ?? ''
   seen.ip = request.ip
-  return {
+  const context = {
     claims: identity.claims,
     issuer: set.byName.issuer.get(identity.issuer)?.cel ?? new CelIssuer(),
     workload: footing.workload.cel,
@@ -212,4 +218,5 @@ export function contextOf({ set, identity, request, footing, credential, nowMs }
     request: seen,
     now: new Date(nowMs),
   }
+  return past === undefined ? context : forgetful(context, past)
 }

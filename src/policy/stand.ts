@@ -57,6 +57,17 @@ export function findFooting(
 ): { readonly subject: Subject; readonly result: Footing | Stop } {
   const matched = matchWorkload(set, identity, trail)
   if ('stop' in matched) return { subject: {}, result: matched }
+  return footingOf(set, matched, { purposeId, environment: identity.environment }, nowMs, trail)
+}
+
+/** The same for a workload that is known already. */
+export function footingOf(
+  set: PolicySet,
+  matched: CompiledWorkload,
+  { purposeId, environment: had }: { readonly purposeId: string; readonly environment: string | undefined },
+  nowMs: number,
+  trail: Trail,
+): { readonly subject: Subject; readonly result: Footing | Stop } {
   const { name, policy, purposes } = matched
   const owned = { workload: name, owner: policy.owner }
   if (policy.status !== 'active') {
@@ -75,7 +86,7 @@ export function findFooting(
   const { id, environment } = purpose.policy
   trail.pass('purpose', id)
   const subject = { ...owned, purpose: id, environment }
-  return { subject, result: checkPurpose(matched, purpose, answering, identity, nowMs, trail) }
+  return { subject, result: checkPurpose(matched, purpose, answering, had, nowMs, trail) }
 }
 
 function matchWorkload(set: PolicySet, identity: DecidableIdentity, trail: Trail): CompiledWorkload | Stop {
@@ -110,7 +121,7 @@ function checkPurpose(
   workload: CompiledWorkload,
   purpose: CompiledPurpose,
   answering: string,
-  identity: DecidableIdentity,
+  had: string | undefined,
   nowMs: number,
   trail: Trail,
 ): Footing | Stop {
@@ -127,19 +138,18 @@ function checkPurpose(
     trail.pass('workload.signoff', `${signoff.by} on ${signoff.on}`)
   }
   const leaning: CompiledException[] = []
-  const environment = checkEnvironment(purpose, identity, nowMs, trail, leaning)
+  const environment = checkEnvironment(purpose, had, nowMs, trail, leaning)
   return environment ?? { workload, purpose, answering, leaning }
 }
 
 function checkEnvironment(
   purpose: CompiledPurpose,
-  identity: DecidableIdentity,
+  had: string | undefined,
   nowMs: number,
   trail: Trail,
   leaning: CompiledException[],
 ): Stop | undefined {
   const wanted = purpose.policy.environment
-  const had = identity.environment
   if (had === wanted) {
     trail.pass('environment', wanted)
     return undefined

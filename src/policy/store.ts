@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../base/clock.ts'
 import { BrokerFault, messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { timeText } from '../contract/fields.ts'
-import type { PolicyStatus } from '../contract/policy.ts'
+import type { ReloadStatus } from '../contract/policy.ts'
 import { type LoadOptions, type LoadResult, loadPolicies, type PolicyProblem, problemText } from './load.ts'
 import { createPolicyReader } from './policy-reader.ts'
 import type { PolicySet } from './policy-set.ts'
@@ -13,9 +13,11 @@ export interface PolicyStore {
   /** The set in force: never half of one, never changed in place. */
   current(): PolicySet
   /** Reads the folder now. A set with a problem is refused as a whole, and the one before it stays in force. */
-  reload(): Promise<PolicyStatus>
+  reload(): Promise<ReloadStatus>
+  /** Calls `listener` whenever another set has come into force; a reload resolves after it has. Its faults are logged. */
+  follow(listener: (before: PolicySet, after: PolicySet) => Promise<void>): void
   /** What is in force since when, and the last reload that was refused since then. */
-  status(): PolicyStatus
+  status(): ReloadStatus
   close(): void
 }
 
@@ -63,9 +65,10 @@ export async function createPolicyStore(options: PolicyStoreOptions): Promise<Po
   await onLoaded?.(first.set)
   let set = first.set
   let loadedAtMs = clock.now()
-  let refused: PolicyStatus['refused'] = null
+  let refused: ReloadStatus['refused'] = null
+  const listeners: ((before: PolicySet, after: PolicySet) => Promise<void>)[] = []
 
-  const status = (): PolicyStatus => ({
+  const status = (): ReloadStatus => ({
     digest: set.digest,
     loaded_at: timeText(loadedAtMs),
     workloads: set.workloadCount,
@@ -81,14 +84,20 @@ export async function createPolicyStore(options: PolicyStoreOptions): Promise<Po
       await onRefused?.(problems)
       return
     }
-    const changed = result.set.digest !== set.digest
+    const before = set
+    const changed = result.set.digest !== before.digest
     if (changed) await onLoaded?.(result.set)
     // One assignment: a request sees the old set or the new one. Key files may have changed under the same digest.
     set = result.set
     loadedAtMs = clock.now()
     refused = null
-    if (changed)
-      log.info({ digest: set.digest, workloads: set.workloadCount, warnings: set.warnings.length }, 'policy.loaded')
+    if (!changed) return
+    log.info({ digest: set.digest, workloads: set.workloadCount, warnings: set.warnings.length }, 'policy.loaded')
+    for (const listener of listeners) {
+      await listener(before, result.set).catch((error: unknown) =>
+        log.error({ digest: result.set.digest, error: messageOf(error) }, 'policy.change_failed'),
+      )
+    }
   }
 
   const reload = oneAtATime(loadAgain)
@@ -97,6 +106,7 @@ export async function createPolicyStore(options: PolicyStoreOptions): Promise<Po
   })
   return {
     current: () => set,
+    follow: (listener) => void listeners.push(listener),
     status,
     async reload() {
       await reload()

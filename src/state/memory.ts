@@ -11,6 +11,9 @@ interface Stored extends Carrier {
   forgetAtMs: number | undefined
 }
 
+/** Ids that one step of a scan hands out. */
+const scanned = 500
+
 /**
  * State for one process. Verbs are atomic because none awaits between reading and writing.
  * A restart starts empty: the caller replays the ledger into it.
@@ -39,6 +42,9 @@ export function memoryState(clock: Clock): State {
     },
     async find(kind, labels, page) {
       return table(kind).find(labels, page)
+    },
+    async *scan(kind) {
+      yield* table(kind).scan()
     },
     async count(kind, label) {
       return table(kind).count(label)
@@ -143,6 +149,17 @@ function createTable(clock: Clock) {
         .sort((a, b) => a.sequence - b.sequence)
         .slice(0, page.limit)
         .map(({ id }) => id)
+    },
+    *scan(): Generator<readonly string[]> {
+      // A Map may change while it is walked through.
+      let ids: string[] = []
+      for (const id of records.keys()) {
+        ids.push(id)
+        if (ids.length < scanned) continue
+        yield ids
+        ids = []
+      }
+      yield ids
     },
     count: labels.count,
     due(beforeMs: number, limit: number): readonly string[] {

@@ -42,6 +42,11 @@ export interface State {
   swap(kind: RecordKind, id: string, version: number, value: unknown, indexing: Indexing): Promise<boolean>
   /** Ids that carry every label, oldest first, after `after` (an id), at most `limit`. */
   find(kind: RecordKind, labels: readonly string[], page: { after?: string; limit: number }): Promise<readonly string[]>
+  /**
+   * Ids of all records of the kind, a bounded number at a time and oldest first: to look through everything without holding others up.
+   * Those that come or go meanwhile may be among them or not.
+   */
+  scan(kind: RecordKind): AsyncIterable<readonly string[]>
   /** How many records of the kind carry the label. */
   count(kind: RecordKind, label: string): Promise<number>
   /** Ids whose `dueAtMs` has passed, earliest first, at most `limit`. */

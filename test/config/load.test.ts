@@ -67,6 +67,7 @@ describe('a configuration', () => {
       state: { kind: 'memory' },
       limits: { concurrency: 256, requestTimeoutMs: 30_000, drainTimeoutMs: 8_000 },
       reconcile: { everyMs: 60_000, concurrency: 8, perSecond: 500 },
+      policyChange: { brake: { percent: 20, least: 10 } },
       log: { level: 'info' },
     })
   })
@@ -270,6 +271,7 @@ describe('variables', () => {
         value: [{ name: 'w', url: 'https://w', vkey: witness }],
       },
       'ledger.quorum': { text: '1', value: 1 },
+      'policyChange.brake.percent': { text: '35', value: 35 },
       'reconcile.concurrency': { text: '3', value: 3 },
     }
     const name = setting.path.join('.')

@@ -61,6 +61,20 @@ export function stateContract(name: string, start: () => Promise<Started>): void
       expect((await state.insert('grant', 'b', {}, { labels: ['live=w'] }, limit)).outcome).toBe('inserted')
     })
 
+    test('a scan comes by every record that is there all the while, in bounded steps, whatever else changes', async () => {
+      const ids = Array.from({ length: 1_200 }, (_, i) => `g${i}`)
+      for (const id of ids) await state.insert('grant', id, {}, live('x=1'))
+      const seen: string[] = []
+      for await (const some of state.scan('grant')) {
+        expect(some.length).toBeLessThanOrEqual(1_000)
+        seen.push(...some)
+        await state.insert('grant', `late${seen.length}`, {}, live('x=1'))
+        await state.swap('grant', 'g7', 1, { moved: true }, { labels: [] })
+      }
+      expect(seen.filter((id) => !id.startsWith('late'))).toEqual(ids)
+      expect(new Set(seen).size).toBe(seen.length)
+    })
+
     test('find intersects labels, oldest first, and pages without loss or repeat', async () => {
       for (let i = 0; i < 25; i++) {
         await state.insert('grant', `g${i}`, {}, { labels: [`parity=${i % 2}`, 'all'] })

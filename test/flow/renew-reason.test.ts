@@ -42,7 +42,7 @@ test('a renewal is decided over the parameters of the request again, over a rest
 
   // The record holds them for the broker alone.
   const [intent] = await world.entries({ grant: body.grant, kind: 'grant.intent' })
-  expect(Reflect.get(intent ?? {}, 'params')).toMatch(/^ey[\w-]+\.\./)
+  expect(Reflect.get(intent ?? {}, 'caller_params')).toMatch(/^ey[\w-]+\.\./)
   await edit('workloads/checkout.yaml', (text) => text.replace(inRegion('eu'), inRegion('us')))
   expect(await renew(body.grant)).toMatchObject({ status: 403, body: { code: 'condition_failed' } })
   expect(await world.login(body.secret)).toMatch(/^28/)

@@ -77,18 +77,22 @@ test('what cannot be renewed, or has ended, says so and stays as it is', async (
   expect(await renew(body.grant)).toMatchObject({ status: 409, body: { code: 'state_conflict' } })
 })
 
-test('when the purpose is gone, the renewal is refused and the credential ends there and then', async () => {
+test('when a condition on the token is true no more, the renewal is refused and the credential ends there and then', async () => {
   const { body } = await world.issue('checkout', { purpose: 'read-orders' })
   expect(await world.login(body.secret)).toBe('in')
-  await world.policies.edit('workloads/checkout.yaml', (text) => text.replace('id: read-orders', 'id: read-orders-two'))
+  // Nobody keeps the claims of a token, so the reload cannot tell; the renewal brings a token.
+  await world.policies.edit('workloads/checkout.yaml', (text) =>
+    text.replace(/when: .*/, 'when: has(claims.tier) && claims.tier == "gold"'),
+  )
   const reloaded = await world.api('POST', '/v1/policies/reload', { as: 'dana@security' })
-  expect(reloaded).toMatchObject({ status: 200, body: { refused: null } })
+  expect(reloaded).toMatchObject({ status: 200, body: { refused: null, held: null } })
+  expect(await world.login(body.secret)).toBe('in')
 
   const answer = await renew(body.grant)
-  expect(answer).toMatchObject({ status: 403, body: { code: 'purpose_unknown' } })
+  expect(answer).toMatchObject({ status: 403, body: { code: 'condition_failed' } })
   expect(await world.login(body.secret)).toMatch(/^28/)
   const ended = await world.entries({ grant: body.grant, kind: 'grant.ended' })
   expect(ended).toMatchObject([{ cause: 'policy_changed', outcome: 'revoked' }])
   const denied = (await world.entries({ kind: 'request.denied' })).filter(({ grant }) => grant === body.grant)
-  expect(denied).toMatchObject([{ code: 'purpose_unknown' }])
+  expect(denied).toMatchObject([{ code: 'condition_failed' }])
 })

@@ -71,7 +71,7 @@ export const readiness: Readiness = {
   vault: { ready: true, problem: null },
   ledger: { ready: true, problem: null, size: 7 },
   state: { ready: true, problem: null },
-  policy: { digest: 'a'.repeat(64), loaded_at: at, workloads: 3, refused: null },
+  policy: { digest: 'a'.repeat(64), loaded_at: at, workloads: 3, refused: null, held: null, ending: 0 },
 }
 
 /** A log that keeps its lines. */

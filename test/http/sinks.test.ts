@@ -207,7 +207,8 @@ describe('metrics', () => {
   test('read what lives elsewhere when they are asked, and name the policy set in force alone', async () => {
     const metrics = createMetrics({ process: false })
     let digest = 'abc'
-    metrics.watch({ ...sources, policy: () => ({ digest, refused: digest === 'abc', loadedAtMs: 5000 }) })
+    const calm = { held: 12, ending: 3 }
+    metrics.watch({ ...sources, policy: () => ({ ...calm, digest, refused: digest === 'abc', loadedAtMs: 5000 }) })
     metrics.issuance('database', 'issued')
     metrics.decision('allow')
     metrics.stage('engine.mint', 0.02)
@@ -227,6 +228,8 @@ describe('metrics', () => {
       'writ_reconcile_failed_roles 0',
       'writ_reconcile_complete_seconds 9',
       'writ_policy_loaded_seconds 5',
+      'writ_policy_held_grants 12',
+      'writ_policy_ending_grants 3',
       'writ_policy_info{digest="abc"} 1',
       'writ_issuer_ready{issuer="cluster-eu"} 0',
       'writ_issuances_total{engine="database",outcome="issued"} 1',

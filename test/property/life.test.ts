@@ -53,7 +53,8 @@ const pick = <T>(from: readonly T[], nth: number): T | undefined => from[nth % M
 
 /** What time and the death of a task do, in the model. */
 function settle(model: Model, nowMs: number): void {
-  for (const task of model.tasks.values()) if (task.endsMs <= nowMs) task.open = false
+  const worked = model.allowed['coding-agent']
+  for (const task of model.tasks.values()) if (task.endsMs <= nowMs || !worked) task.open = false
   for (const grant of model.grants.values()) {
     const task = grant.task === undefined ? undefined : model.tasks.get(grant.task)
     if (grant.endsMs <= nowMs || task?.open === false || !model.allowed[grant.holder]) grant.live = false
@@ -133,7 +134,8 @@ const issue = fc
       const request = { purpose, ttl: `${minutes}m`, ...(task === undefined ? {} : { task }) }
       const before = clock.now()
       const { status, body } = await world.issue(holder, request)
-      if (!model.allowed[holder] || (needsTask && task === undefined)) return void expect(status).toBe(403)
+      if (!model.allowed[holder] || (needsTask && task === undefined))
+        return void expect(status, JSON.stringify(body)).toBe(403)
       if (live(model, holder).length >= active) return void expect(status).toBe(429)
       expect(status, JSON.stringify(body)).toBe(201)
       const endsMs = Date.parse(String(body.expires_at))
@@ -210,6 +212,27 @@ const crash = fc.constant(
   }),
 )
 
+const kept = new Map<Holder, string>()
+const editPolicy = fc.constantFrom<Holder>('checkout', 'coding-agent').map((holder) =>
+  step(`take away or give back the purpose of ${holder}`, async (model, { world }) => {
+    model.allowed[holder] = !model.allowed[holder]
+    await setPurpose(world, holder, model.allowed[holder])
+  }),
+)
+
+/** Without its purpose a workload stays, with a purpose that opens nothing else. */
+async function setPurpose(world: World, holder: Holder, there: boolean): Promise<void> {
+  const { purpose } = holders[holder]
+  const file = `workloads/${holder}.yaml`
+  await world.policies.edit(file, (text) => {
+    if (!kept.has(holder)) kept.set(holder, text)
+    const whole = kept.get(holder) ?? text
+    return there ? whole : whole.replace(`id: ${purpose}`, `id: ${purpose}-retired`)
+  })
+  const { status } = await world.api('POST', '/v1/policies/reload', { as: 'dana@security', body: {} })
+  expect(status).toBe(200)
+}
+
 for (const vault of ['embedded', 'bao-dev'] as const) {
   describe.skipIf(vault !== 'embedded' && !baoAvailable())(`a broker over ${vault}, whatever happens to it`, () => {
     const clock = shiftedClock()
@@ -233,7 +256,21 @@ for (const vault of ['embedded', 'bao-dev'] as const) {
     afterAll(() => world?.stop())
 
     it('holds, in Vault and PostgreSQL too, what a model of a few lines holds', { timeout: 600_000 }, async () => {
-      const steps = [issue, issue, issue, renew, renew, end, openTask, openTask, endTask, pull, restart, crash]
+      const steps = [
+        issue,
+        issue,
+        issue,
+        renew,
+        renew,
+        end,
+        openTask,
+        openTask,
+        endTask,
+        pull,
+        restart,
+        crash,
+        editPolicy,
+      ]
       const some = fc.oneof(...(vault === 'embedded' ? [...steps, pass, pass] : steps))
       let most = 0
       await fc.assert(
@@ -256,6 +293,8 @@ for (const vault of ['embedded', 'bao-dev'] as const) {
 /** A world in which nobody holds anything and every purpose is there. */
 async function blank(world: World): Promise<Model> {
   for (const holder of Object.keys(holders) as Holder[]) {
+    const file = kept.get(holder)
+    if (file !== undefined) await setPurpose(world, holder, true).catch(() => {})
     const body = { match: { workload: holder }, reason: 'a new beginning' }
     expect((await world.api('POST', '/v1/revocations', { as: 'dana@security', body })).status).toBe(200)
   }

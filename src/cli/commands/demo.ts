@@ -2,6 +2,7 @@ import { messageOf } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
 import { type DevStack, startDevStack } from '../../dev/stack.ts'
 import { type Command, exit, type Io, writeJson } from '../command.ts'
+import { copyOfPolicies, type EditablePolicies } from '../demo/policy-edit.ts'
 import { proof } from '../demo/proof.ts'
 import { type Scene, type Seen, story } from '../demo/story.ts'
 import { startDevBroker } from '../dev-broker.ts'
@@ -14,7 +15,7 @@ const usage = `
 usage: writ demo [options]
 
 Runs the whole story once and exits: a service fetches a real PostgreSQL user, an agent is refused and then works within a
-task, an owner approves, a switch is pulled, the record is verified offline, and a tampered copy of it is caught. Everything listens on 127.0.0.1 and is
+task, an owner approves, an edit of the policies ends what rested on it, a switch is pulled, the record is verified offline, and a tampered copy of it is caught. Everything listens on 127.0.0.1 and is
 gone afterwards.
 
   --vault KIND     embedded (default), bao, or the URL of a running Vault (with VAULT_TOKEN); as for writ dev
@@ -39,35 +40,48 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     json: { type: 'boolean' },
   })
   refuseProduction('writ demo', io)
-  const policiesDir = policiesFolder(values.policies)
+  const vault = vaultChoice(values.vault, io)
+  const policies = await copyOfPolicies(policiesFolder(values.policies))
   const startedMs = performance.now()
   const tell = teller(io, values.json === true)
   const stack = await startDevStack({
     issuerPort: 0,
-    policiesDir,
-    vault: vaultChoice(values.vault, io),
+    policiesDir: policies.dir,
+    vault,
     env: io.environment.child(),
     log: silentLog,
     onProgress: (step) => io.stderr(`writ demo: ${step}\n`),
-  }).catch(explainStart)
+  })
+    .catch(async (error: unknown) => {
+      await policies.remove()
+      throw error
+    })
+    .catch(explainStart)
+  const stop = () => stack.stop().finally(policies.remove)
   // An interrupt in the middle leaves nothing behind either.
-  const release = io.onSignal(['SIGINT', 'SIGTERM'], () => void stack.stop().finally(() => process.exit(exit.fault)))
+  const release = io.onSignal(['SIGINT', 'SIGTERM'], () => void stop().finally(() => process.exit(exit.fault)))
   try {
-    const passed = await tellAll(stack, policiesDir, tell)
+    const passed = await tellAll(stack, policies, tell)
     tell.end(passed, (performance.now() - startedMs) / 1000)
     return passed ? exit.done : exit.fault
   } finally {
-    await stack.stop()
+    await stop()
     release()
   }
 }
 
-async function tellAll(stack: DevStack, policiesDir: string, tell: ReturnType<typeof teller>): Promise<boolean> {
-  const broker = await startDevBroker(stack, { port: 0, policiesDir, log: silentLog, reviewedAtMs: Date.now() })
+async function tellAll(stack: DevStack, policies: EditablePolicies, tell: ReturnType<typeof teller>): Promise<boolean> {
+  const broker = await startDevBroker(stack, {
+    port: 0,
+    policiesDir: policies.dir,
+    log: silentLog,
+    reviewedAtMs: Date.now(),
+  })
   let passed = true
   try {
     const as = (name: string) => createBrokerClient({ url: broker.url, token: () => stack.issuer.token({ as: name }) })
-    for (const scene of story({ as, databaseUrl: stack.postgres.url })) passed = (await play(scene, tell)) && passed
+    for (const scene of story({ as, databaseUrl: stack.postgres.url, policies }))
+      passed = (await play(scene, tell)) && passed
   } finally {
     await broker.close()
   }

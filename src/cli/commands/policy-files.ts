@@ -2,7 +2,6 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../../base/errors.ts'
 import type { PolicySet } from '../../policy/compile.ts'
-import { diffPolicies, diffText } from '../../policy/diff.ts'
 import { loadPolicies, type PolicyProblem, problemText } from '../../policy/load.ts'
 import { schemas } from '../../policy/schema.ts'
 import { runTestCases } from '../../policy/testcases.ts'
@@ -111,39 +110,6 @@ Exit status: 0 every case passed, 1 one did not or a file cannot be read, 2 usag
     if (run.results.length === 0)
       throw new CommandError(exit.fault, 'there are no test cases', `write some in ${join(dir, 'tests')}`)
     return failed.length === 0 ? exit.done : exit.fault
-  },
-}
-
-export const policyDiffCommand: Command = {
-  name: 'diff',
-  summary: 'show who gains and loses what between two folders',
-  usage: `
-usage: writ policy diff OLD NEW [--json]
-
-Compares what every workload may have, not the text of the files.
-
-  +  a way to a credential appears          -  it goes
-  >  it stays with wider bounds             <  with narrower ones
-  ~  it stays under other terms (a condition, a match): read them
-
-  --json  print {"before","after","changes":[…]}
-
-Exit status: 0 whether or not they differ, 1 a folder cannot be loaded, 2 usage.
-
-example, in a pre-commit hook:
-  git worktree add -q /tmp/before HEAD && writ policy diff /tmp/before/policies ./policies
-`,
-  async run(args, io) {
-    const { values, positionals } = parseOptions(args, json, ['OLD', 'NEW'])
-    const [old = '', now = ''] = positionals
-    const before = await loadOrReport(old, io, values.json === true)
-    if (before === undefined) return exit.fault
-    const after = await loadOrReport(now, io, values.json === true)
-    if (after === undefined) return exit.fault
-    const changes = diffPolicies(before, after)
-    if (values.json) writeJson(io, { before: before.digest, after: after.digest, changes })
-    else io.stdout(changes.length === 0 ? 'no difference\n' : printable(diffText(changes), true))
-    return exit.done
   },
 }
 

@@ -1,6 +1,8 @@
 import { type Command, UsageError } from '../command.ts'
+import { policyAcceptCommand, policyStatusCommand } from './policy-change.ts'
+import { policyDiffCommand } from './policy-diff.ts'
 import { policyExplainCommand } from './policy-explain.ts'
-import { policyCheckCommand, policyDiffCommand, policySchemaCommand, policyTestCommand } from './policy-files.ts'
+import { policyCheckCommand, policySchemaCommand, policyTestCommand } from './policy-files.ts'
 
 const subcommands = [
   policyCheckCommand,
@@ -8,6 +10,8 @@ const subcommands = [
   policyExplainCommand,
   policyDiffCommand,
   policySchemaCommand,
+  policyStatusCommand,
+  policyAcceptCommand,
 ] as const
 
 /** `writ policy`: what the policies say, before and after they are in force. */

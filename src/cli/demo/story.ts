@@ -1,7 +1,9 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { IssuedCredential } from '../../contract/credential.ts'
 import { type DatabaseUser, isRefused, runQuery } from '../../dev/sample-query.ts'
 import type { BrokerClient } from '../http-client.ts'
 import { ProblemError } from '../problem-error.ts'
+import type { EditablePolicies } from './policy-edit.ts'
 
 /** One thing the demo shows. `show` does it for real and says what was seen; a false `ok` fails the demo. */
 export interface Scene {
@@ -18,13 +20,14 @@ export interface Seen {
 }
 
 interface Stage {
+  readonly policies: Pick<EditablePolicies, 'dropPurpose'>
   /** A client that presents a fresh token of that workload or person with each call. */
   readonly as: (name: string) => BrokerClient
   readonly databaseUrl: string
 }
 
 /** The story of one credential after another, in order; each scene uses what the ones before it left. */
-export function story({ as, databaseUrl }: Stage): readonly Scene[] {
+export function story({ as, databaseUrl, policies }: Stage): readonly Scene[] {
   const held = new Map<string, IssuedCredential>()
   const user = (name: string): DatabaseUser => {
     const { username, password } = held.get(name)?.secret ?? {}
@@ -114,6 +117,26 @@ export function story({ as, databaseUrl }: Stage): readonly Scene[] {
       },
     },
     {
+      step: 'policy_edit',
+      title: 'An edit drops a purpose of nightly-report: what rested on it dies with it, and nothing else does',
+      async show() {
+        await take('nightly-report', { purpose: 'read-orders' })
+        await policies.dropPurpose('nightly-report', 'read-orders')
+        const startedMs = performance.now()
+        await as('dana@security').reloadPolicies()
+        const refused = await within(10_000, () => isRefused(user('nightly-report')))
+        const tookMs = Math.round(performance.now() - startedMs)
+        const spared = !(await isRefused(user('checkout')))
+        const { entries } = await as('dana@security').entries({ kind: 'grant.ending', workload: 'nightly-report' })
+        const reason = String(entries[0]?.entry.reason)
+        return {
+          ok: refused && spared && entries.length === 1,
+          words: `${reason}; ${tookMs} ms after the edit the database ${refused ? 'refuses' : 'STILL ACCEPTS'} that user, and ${spared ? 'still lets checkout in' : 'REFUSES checkout, too'}`,
+          facts: { reason, refused_after_ms: tookMs, login_refused: refused, other_login_accepted: spared },
+        }
+      },
+    },
+    {
       step: 'revocation',
       title: 'dana, of security, pulls the switch on checkout',
       async show() {
@@ -136,10 +159,18 @@ export function story({ as, databaseUrl }: Stage): readonly Scene[] {
       async show() {
         const { entries } = await as('dana@security').entries({ kind: 'grant.issued' })
         const lines = entries.map(({ entry }) => `${entry.workload} for ${entry.purpose}, owned by ${entry.owner}`)
-        return { ok: entries.length === 3, words: lines.join('; '), facts: { issued: entries.length } }
+        return { ok: entries.length === 4, words: lines.join('; '), facts: { issued: entries.length } }
       },
     },
   ]
+}
+
+/** Whether it came true in time; asks every 20 ms. */
+async function within(mostMs: number, ask: () => Promise<boolean>): Promise<boolean> {
+  for (const untilMs = performance.now() + mostMs; ; await pause(20)) {
+    if (await ask()) return true
+    if (performance.now() > untilMs) return false
+  }
 }
 
 async function problemOf(call: Promise<unknown>): Promise<ProblemError['problem'] | undefined> {

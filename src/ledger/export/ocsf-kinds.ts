@@ -40,6 +40,10 @@ export function ocsfDetailsOf(entry: Entry): OcsfDetails {
         ...failure,
         status_detail: entry.problems.join('; '),
       }
+    case 'policy.held':
+      return { ...managed(entry, [12, 'Suspend'], policySet(entry)), ...otherStatus('Pending'), count: entry.would_end }
+    case 'policy.accepted':
+      return { ...managed(entry, [13, 'Resume'], policySet(entry)), ...success, count: entry.would_end }
     case 'request.denied':
       return denied(entry)
     case 'grant.intent': {
@@ -72,6 +76,8 @@ export function ocsfDetailsOf(entry: Entry): OcsfDetails {
       }
     case 'grant.renewed':
       return access(entry, [99, 'Renew Privileges'], success)
+    case 'grant.shortened':
+      return { ...access(entry, [99, 'Shorten Privileges'], success), status_detail: entry.reason }
     case 'grant.ending':
       return {
         ...access(entry, [2, 'Revoke Privileges'], otherStatus('Pending')),

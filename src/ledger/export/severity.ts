@@ -8,6 +8,8 @@ export function severityOf(entry: Entry): Severity {
   switch (entry.kind) {
     case 'request.denied':
       return 'low'
+    case 'policy.held':
+      return 'high'
     case 'policy.refused':
     case 'config.ledger_repaired':
     case 'config.key_rotated':

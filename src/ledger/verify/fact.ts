@@ -48,6 +48,8 @@ function more(entry: Entry): Partial<Fact> | undefined {
     }
     case 'grant.renewed':
       return { ...smallest(entry.ceilings, eachTime), expiresMs: Date.parse(entry.expires) }
+    case 'grant.shortened':
+      return { expiresMs: Date.parse(entry.expires) }
     case 'grant.ended':
       return entry.cause === 'orphan' && entry.lease_hash !== undefined ? { orphan: true } : undefined
     case 'config.key_rotated':

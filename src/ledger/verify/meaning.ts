@@ -24,6 +24,7 @@ const legal: Readonly<Record<Exclude<GrantKind, 'grant.intent'>, readonly LiveGr
   'grant.issued': ['minting', 'ending'],
   'grant.failed': ['minting', 'ending'],
   'grant.renewed': ['active'],
+  'grant.shortened': ['active'],
   'grant.ending': ['minting', 'active', 'ending'],
   'grant.ended': ['active', 'ending'],
 }
@@ -114,7 +115,7 @@ function order({ issuedMs }: LiveGrant, id: string, kind: GrantKind): string | u
 
 /** Invariant 8: how long the credential lives, against what the decisions behind it allowed. */
 function outlives(grant: LiveGrant, fact: Fact, kind: GrantKind): string | undefined {
-  if (kind !== 'grant.issued' && kind !== 'grant.renewed') return undefined
+  if (kind !== 'grant.issued' && kind !== 'grant.renewed' && kind !== 'grant.shortened') return undefined
   const { expiresMs, timeMs } = fact
   const [issuedMs, own] =
     kind === 'grant.issued' ? [timeMs, least(grant.ownSeconds, fact.ownSeconds)] : [grant.issuedMs, fact.ownSeconds]
