@@ -42,7 +42,7 @@ beforeAll(async () => {
         text
           .replace('grants: 50', 'grants: 5')
           .replace('active: 3 # of one task at once', 'active: 2')
-          .replace('limits: { active: 9, per_minute: 10 }', 'limits: { active: 50 }'),
+          .replace('limits: { active: 3, per_minute: 10 }', 'limits: { active: 50 }'),
       )
       await edit('workloads/shop-deploy.yaml', (text) => text.replace('active: 20, per_minute: 60', 'active: 50'))
       await edit('workloads/checkout-staging.yaml', (text) => text.replace('renewable: true', 'task: { derive: true }'))
@@ -282,7 +282,7 @@ describe.skipIf(!baoAvailable())('tasks over a real OpenBao', () => {
       vault: 'bao-raft',
       async policies({ edit }) {
         await edit('workloads/coding-agent.yaml', (text) =>
-          text.replace('active: 3 # of one task at once', '').replace('active: 9, per_minute: 10', 'active: 50'),
+          text.replace('active: 3 # of one task at once', '').replace('active: 3, per_minute: 10', 'active: 50'),
         )
       },
     })

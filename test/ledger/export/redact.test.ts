@@ -44,9 +44,9 @@ describe('the rules of redaction', () => {
     expect(kept(true).map(({ path }) => path)).toEqual(publicTexts)
     expect([...new Set(kept(false).map(({ path }) => path))]).toEqual([
       'trace',
-      'params',
       'idempotency_key',
       'idempotency_request',
+      'params',
       'digest',
     ])
   })
