@@ -14,25 +14,26 @@ export type { Caller, Issued, Pending } from './broker/caller.ts'
  * `BrokerFault` when something it needs failed.
  */
 export interface Broker extends Verbs {
-  issue(caller: Caller, request: CredentialRequest): Promise<Result<Issued | Pending>>
+  /** `key` is the caller's Idempotency-Key: with it, a retry after a lost answer replaces the grant that nobody has seen. */
+  issue(caller: Caller, request: CredentialRequest, key?: string): Promise<Result<Issued | Pending>>
   renew(caller: Caller, id: string, ttl: string | undefined): Promise<Result<Renewed>>
 }
 
 /** The broker over its stages; see `issue` for the life of one request. */
 export function createBroker(deps: BrokerDeps): Broker {
   const stages = createStages(deps)
-  const { desk, registry, trace } = stages
+  const { desk, trace } = stages
 
-  /** token → identity → decision → (hold) → (approval) → grant → intent → mint → record → (receipt) → answer. */
-  async function issue(caller: Caller, request: CredentialRequest): Promise<Result<Issued | Pending>> {
+  /** token → identity → decision → (hold) → (task) → (approval) → grant → intent → mint → record → (receipt) → answer. */
+  async function issue(caller: Caller, request: CredentialRequest, key?: string): Promise<Result<Issued | Pending>> {
     const entered = await desk.enter(caller, { purpose: request.purpose })
     if (!entered.ok) return entered
     const { by } = entered.value
 
-    const wanted = await stages.wanted(entered.value, request, caller)
-    if (!wanted.ok) return desk.refused(entered.value, wanted.refusal, { purpose: request.purpose })
+    const asked = await stages.wanted(entered.value, request, caller, key)
+    if (!asked.ok) return desk.refused(entered.value, asked.refusal, { purpose: request.purpose })
 
-    const decision = await trace('policy.decide', {}, () => stages.decide(entered.value, wanted.value))
+    const decision = await trace('policy.decide', {}, () => stages.decide(entered.value, asked.value))
     if (decision.effect === 'deny') {
       // Also a purpose that policy does not know is on record: whoever changes the policies sees what was asked for.
       const { purpose, credential } = request
@@ -44,9 +45,11 @@ export function createBroker(deps: BrokerDeps): Broker {
     }
     const { access } = decision
 
-    const notHeld = () => stages.notHeld(entered.value, access, wanted.value)
-    const free = notHeld()
+    const free = stages.notHeld(entered.value, access, asked.value)
     if (!free.ok) return desk.refused(entered.value, free.refusal, access)
+
+    const wanted = await stages.inTask(entered.value, asked.value)
+    if (!wanted.ok) return desk.refused(entered.value, wanted.refusal, access)
 
     const gate = await stages.approval(entered.value, decision, wanted.value, request)
     if (!gate.ok) return desk.refused(entered.value, gate.refusal, access)
@@ -55,16 +58,16 @@ export function createBroker(deps: BrokerDeps): Broker {
     const opening = openGrant(
       newId('gr', deps.clock.now()),
       access,
-      stages.originOf(entered.value, wanted.value, gate.value),
+      stages.originOf(entered.value, wanted.value, access, gate.value),
       deps.clock.now(),
     )
     const opened = await trace('grants.open', { 'writ.grant': opening.id }, () =>
-      registry.open(opening, access.limits, notHeld),
+      stages.open(opening, access, wanted.value, entered.value),
     )
     if (!opened.ok) return desk.refused(entered.value, opened.refusal, access)
 
     const intent = await trace('ledger.intent', { 'writ.grant': opening.id }, () =>
-      stages.recordIntent(opening, access, by),
+      stages.recordIntent(opened.value, access, by),
     )
     const issued = await stages.proved(await stages.mint(intent, access, wanted.value.params, by), request)
     const held = await stages.stillWanted(entered.value, issued.grant)

@@ -118,6 +118,12 @@ const table = {
     detail: 'The credential is not one this purpose names, or more than one is and the request chose none.',
     fix: 'Send `credential` with one of the names the purpose lists.',
   },
+  task_required: {
+    status: 403,
+    title: 'The purpose asks for a task',
+    detail: 'Credentials of this purpose hang on a task, and the request names none.',
+    fix: 'Open a task with `POST /v1/tasks` and send its id as `task`; or let `writ exec --intent TEXT` open and end one.',
+  },
   condition_failed: {
     status: 403,
     title: 'A condition of the purpose is not met',

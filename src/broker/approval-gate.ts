@@ -3,6 +3,7 @@ import { ok, type Result, refuse } from '../base/result.ts'
 import type { CredentialRequest } from '../contract/credential.ts'
 import { timeText } from '../contract/fields.ts'
 import type { Approvals } from '../grants/approvals.ts'
+import type { Grant } from '../grants/grant.ts'
 import type { AccessRequest, Decision } from '../policy/decision.ts'
 import type { Pending } from './caller.ts'
 import type { Entered } from './desk.ts'
@@ -18,13 +19,15 @@ export interface Clear {
  * An approval is for one exact request of one workload under the rules it was asked under: any other field, other approvers,
  * a second person now asked for, or another role behind the credential's name, and it is worth nothing. Nor is one on which a
  * person said yes who has left since.
+ * What was given for `before`, whose answer was lost, is good for the same request once more: that grant ends first.
  */
 export async function gateOf(
-  approvals: Pick<Approvals, 'ask' | 'get' | 'use'> & { hasLeft(person: string): boolean },
+  approvals: Pick<Approvals, 'ask' | 'get' | 'use' | 'useAgain'> & { hasLeft(person: string): boolean },
   entered: Entered,
   decision: Exclude<Decision, { effect: 'deny' }>,
   wanted: AccessRequest,
   request: CredentialRequest,
+  before?: Grant,
 ): Promise<Result<Clear | Pending>> {
   if (decision.effect === 'allow') return ok({ status: 'clear' })
   const { access, level, approvers } = decision
@@ -33,7 +36,10 @@ export async function gateOf(
     const given = await approvals.get(request.approval)
     if (given?.workload === access.workload && given.approvedBy.some(approvals.hasLeft))
       return refuse('approval_denied', 'approval.approver', 'a person who said yes has left')
-    const used = await approvals.use(request.approval, digest, access.workload, entered.by)
+    const again = before?.approval === request.approval
+    const used = again
+      ? await approvals.useAgain(request.approval, digest, access.workload)
+      : await approvals.use(request.approval, digest, access.workload, entered.by)
     return used.ok ? ok({ status: 'clear', approval: used.value.id }) : used
   }
   const asked = await approvals.ask(access, {

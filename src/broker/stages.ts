@@ -2,7 +2,7 @@ import { bounded } from '../base/bounded.ts'
 import type { Clock } from '../base/clock.ts'
 import { parseDuration } from '../base/duration.ts'
 import { BrokerFault, messageOf } from '../base/errors.ts'
-import { isId } from '../base/ids.ts'
+import { isId, newId } from '../base/ids.ts'
 import type { Log } from '../base/log.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { Trace } from '../base/trace.ts'
@@ -19,7 +19,7 @@ import type { Orders } from '../grants/orders.ts'
 import type { Provenance } from '../grants/provenance.ts'
 import type { Reconciler } from '../grants/reconcile.ts'
 import type { Registry } from '../grants/registry.ts'
-import type { Tasks } from '../grants/tasks.ts'
+import type { NewTask, Task, Tasks } from '../grants/tasks.ts'
 import type { Verifier } from '../identity/verify.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { PublishedLog } from '../ledger/log/published.ts'
@@ -30,14 +30,16 @@ import type { EntryIndex } from '../ledger/search/entry-index.ts'
 import type { Archive } from '../ledger/store/archive.ts'
 import type { PolicySet } from '../policy/compile.ts'
 import { decide } from '../policy/decide.ts'
-import type { Access, AccessRequest, Decision } from '../policy/decision.ts'
+import type { Access, AccessRequest, Counters, Decision } from '../policy/decision.ts'
 import type { Signals } from '../signals/signals.ts'
 import type { State } from '../state/state.ts'
 import { type Clear, gateOf } from './approval-gate.ts'
 import type { Caller, Pending } from './caller.ts'
+import { derivedTask } from './derived-task.ts'
 import { createDesk, type Desk, type Entered } from './desk.ts'
 import type { Justified } from './justified.ts'
 import { mintAndRecord, type Recorded } from './mint.ts'
+import { type Retry, retryKey, retryOf } from './retry.ts'
 import { expiryOf } from './views.ts'
 
 /** What the broker is made of; `compose.ts` picks each. */
@@ -65,6 +67,13 @@ export interface BrokerDeps {
   readonly trace: Trace
 }
 
+/** A request in the words of policy, with what must be done for it before its grant is opened. */
+export interface Wanted extends AccessRequest {
+  /** The task that the token names and that nobody has opened yet; `task` is its id. */
+  readonly unopened?: NewTask & { readonly run: string }
+  readonly retry?: Retry
+}
+
 type Allowed = Exclude<Decision, { effect: 'deny' }>
 
 /** A recorded secret, and its receipt where one was asked for. */
@@ -73,19 +82,29 @@ type Proved = Recorded & { readonly proof?: string | null }
 /** The steps that `broker.ts` puts in order. */
 export interface Stages extends BrokerDeps {
   readonly desk: Desk
-  /** The request in the words of policy, once the task it names is known to be the caller's and open. */
-  wanted(entered: Entered, request: CredentialRequest, caller: Caller): Promise<Result<AccessRequest>>
-  decide(entered: Entered, wanted: AccessRequest): Promise<Decision>
+  /**
+   * The request in the words of policy, once the task it names is known to be the caller's and open, or with the one that its token
+   * names; and what came of the same request before, where it carries an Idempotency-Key.
+   */
+  wanted(entered: Entered, request: CredentialRequest, caller: Caller, key: string | undefined): Promise<Result<Wanted>>
+  decide(entered: Entered, wanted: Wanted): Promise<Decision>
   /** Refuses what an order to revoke keeps from being issued. Never awaits. */
   notHeld(entered: Entered, access: Access, wanted: AccessRequest): Result<void>
+  /** Opens the task that the token names, once policy supports what is asked for under it. */
+  inTask(entered: Entered, wanted: Wanted): Promise<Result<Wanted>>
   /** Lets pass what needs no approval or has one; else asks for it. */
   approval(
     entered: Entered,
     decision: Allowed,
-    wanted: AccessRequest,
+    wanted: Wanted,
     request: CredentialRequest,
   ): Promise<Result<Clear | Pending>>
-  originOf(entered: Entered, wanted: AccessRequest, gate: Clear): GrantOrigin
+  originOf(entered: Entered, wanted: Wanted, access: Access, gate: Clear): GrantOrigin
+  /**
+   * Takes the grant's place under the limits of its purpose and its task, once the grant whose answer its caller has not seen has
+   * ended: a key never holds two secrets. @throws BrokerFault `vault_unavailable` when that one cannot be ended
+   */
+  open(opening: Grant, access: Access, wanted: Wanted, entered: Entered): Promise<Result<Grant>>
   recordIntent(grant: Grant, access: Access, by: Provenance): Promise<Grant>
   mint(grant: Grant, access: Access, callerParams: Readonly<Record<string, string>>, by: Provenance): Promise<Recorded>
   /**
@@ -111,10 +130,26 @@ export function createStages(deps: BrokerDeps): Stages {
   const { registry, tasks, clock } = deps
   const mintDeps = { ...deps, sealLease: deps.sealer.seal }
 
-  async function decideNow(entered: Entered, wanted: AccessRequest): Promise<Decision> {
+  async function withDerivedTask(entered: Entered, base: Wanted): Promise<Wanted> {
+    const derived = derivedTask(entered, base.purpose, clock.now())
+    if (derived === undefined) return base
+    const open = await tasks.ofRun(derived.workload, derived.purpose, derived.run)
+    if (open !== undefined) return within(base, open)
+    const id = newId('tsk', clock.now())
+    return { ...within(base, { ...derived, id }), unopened: { ...derived, id } }
+  }
+
+  async function decideNow(entered: Entered, wanted: Wanted): Promise<Decision> {
     const { workload } = entered.party
-    const counters = workload === undefined ? none : await registry.counters(workload, wanted.purpose)
-    return answered(entered, decide(entered.policies, entered.identity, wanted, counters, clock.now()))
+    if (workload === undefined) return decide(entered.policies, entered.identity, wanted, none, clock.now())
+    const counters = await registry.counters(workload, wanted.purpose)
+    const task = wanted.task === '' ? undefined : await tasks.get(wanted.task)
+    const ofTask = task && { active: await registry.liveOfTask(task.id), grants: task.granted ?? 0 }
+    const all = { ...counters, ...(ofTask && { task: ofTask }) }
+    // Looked at after the counters: whoever opens a grant with the same key meanwhile is not taken for somebody else.
+    const replaces = wanted.retry !== undefined && (await registry.liveOfKey(wanted.retry.key)) > 0
+    const room = replaces ? withoutReplaced(all) : all
+    return answered(entered, decide(entered.policies, entered.identity, wanted, room, clock.now()))
   }
 
   /** Somebody must be left to answer for the workload. */
@@ -131,30 +166,68 @@ export function createStages(deps: BrokerDeps): Stages {
     }
   }
 
+  function notHeld({ identity }: Entered, access: Access, { task }: AccessRequest): Result<void> {
+    const { workload, owner, purpose, credential } = access
+    const { issuer } = identity
+    return heldOr(deps.orders, { workload, owner, purpose, credential, issuer, ...(task !== '' && { task }) })
+  }
+
   return {
     ...deps,
     desk: createDesk({ ...deps, policies: deps.policies.current }),
-    async wanted(entered, request, caller) {
-      const base = accessRequest(request, caller)
-      if (request.task === undefined) return ok(base)
-      const task = await tasks.held(request.task, entered.party.workload ?? '', request.purpose)
-      return task.ok ? ok({ ...base, task: task.value.id, taskEndsAtMs: task.value.expiresAtMs }) : task
+    async wanted(entered, request, caller, key) {
+      const workload = entered.party.workload ?? ''
+      const retry =
+        key === undefined ? undefined : await retryOf(registry, retryKey(workload, request.purpose, key, request))
+      if (retry?.ok === false) return retry
+      const base: Wanted = { ...accessRequest(request, caller), ...(retry && { retry: retry.value }) }
+      if (request.task === undefined) return ok(await withDerivedTask(entered, base))
+      const task = await tasks.held(request.task, workload, request.purpose)
+      return task.ok ? ok(within(base, task.value)) : task
     },
     decide: decideNow,
-    notHeld({ identity }, { workload, owner, purpose, credential }, { task }) {
-      const { issuer } = identity
-      return heldOr(deps.orders, { workload, owner, purpose, credential, issuer, ...(task !== '' && { task }) })
+    notHeld,
+    async inTask(entered, { unopened, ...wanted }) {
+      if (unopened === undefined) return ok(wanted)
+      const opened = await tasks.openRun(unopened, entered.by)
+      return opened.ok ? ok(within(wanted, opened.value)) : opened
     },
     approval: (entered, decision, wanted, request) =>
-      gateOf({ ...deps.approvals, hasLeft: deps.signals.hasLeft }, entered, decision, wanted, request),
-    originOf: (entered, wanted, gate) => ({
+      gateOf(
+        { ...deps.approvals, hasLeft: deps.signals.hasLeft },
+        entered,
+        decision,
+        wanted,
+        request,
+        wanted.retry?.before,
+      ),
+    originOf: (entered, wanted, access, gate) => ({
       issuer: entered.identity.issuer,
       subject: bounded(entered.identity.subject),
       reason: wanted.reason,
       task: isId('tsk', wanted.task) ? wanted.task : undefined,
       // Never what the request merely names: the record says on whose yes a grant rests.
       approval: gate.approval,
+      ...(wanted.retry !== undefined && { retry: retryIn(wanted.retry) }),
+      ...(access.renewable &&
+        Object.keys(wanted.params).length > 0 && { params: deps.sealer.sealText(JSON.stringify(wanted.params)) }),
     }),
+    async open(opening, access, wanted, entered) {
+      const before = wanted.retry?.before
+      const { by } = entered
+      if (before !== undefined && before.status !== 'ended') await deps.ender.end(before, { cause: 'replaced', by })
+      const free = () => notHeld(entered, access, wanted)
+      if (opening.task === undefined) {
+        const opened = await registry.open(opening, access.limits, free)
+        return opened.ok ? ok(opening) : opened
+      }
+      const counted = await tasks.count(opening.task, access.limits.taskGrants)
+      if (!counted.ok) return counted
+      const placed = { ...opening, taskGrant: counted.value }
+      const opened = await registry.open(placed, access.limits, free)
+      if (!opened.ok) await tasks.uncount(opening.task)
+      return opened.ok ? ok(placed) : opened
+    },
     async recordIntent(grant, access, by) {
       const { grant: minting } = await registry.record(grant, {
         ...about(grant),
@@ -171,6 +244,11 @@ export function createStages(deps: BrokerDeps): Stages {
         sensitivity: access.sensitivity,
         reason: grant.reason === '' ? undefined : bounded(grant.reason),
         exception: access.exception,
+        task_grant: grant.taskGrant,
+        idempotency_key: grant.retry?.key,
+        idempotency_request: grant.retry?.request,
+        replaces: grant.retry?.replaces,
+        caller_params: grant.params,
       })
       return minting
     },
@@ -253,7 +331,7 @@ export function createStages(deps: BrokerDeps): Stages {
         reason: grant.reason,
         task: grant.task ?? '',
         taskEndsAtMs: task?.expiresAtMs,
-        params: {},
+        params: grant.params === undefined ? {} : paramsIn(await deps.sealer.openText(grant.params)),
         delivery: grant.delivery,
         ip: caller.ip,
       }
@@ -307,6 +385,28 @@ function renewed(grant: Grant, cappedBy: readonly string[]): Renewed {
   if (grant.expiresAtMs === undefined) throw new BrokerFault('internal', 'a renewable grant has an end')
   return { grant: grant.id, expires_at: timeText(grant.expiresAtMs), ttl_capped_by: [...cappedBy] }
 }
+
+const within = <W extends AccessRequest>(wanted: W, task: Pick<Task, 'id' | 'expiresAtMs'>): W => ({
+  ...wanted,
+  task: task.id,
+  taskEndsAtMs: task.expiresAtMs,
+})
+
+/** The place of the grant that this one replaces is free by the time this one takes its own. */
+const withoutReplaced = ({ active, task, ...rest }: Counters): Counters => ({
+  ...rest,
+  active: active - 1,
+  ...(task !== undefined && { task: { ...task, active: Math.max(0, task.active - 1) } }),
+})
+
+const retryIn = ({ key, request, before }: Retry): NonNullable<Grant['retry']> => ({
+  key,
+  request,
+  ...(before !== undefined && { replaces: before.id }),
+})
+
+// What was sealed was the checked parameters of a request.
+const paramsIn = (text: string): AccessRequest['params'] => JSON.parse(text) as AccessRequest['params']
 
 const accessRequest = (request: CredentialRequest, caller: Caller): AccessRequest => ({
   purpose: request.purpose,

@@ -44,6 +44,7 @@ export async function pullSwitch(
   if (!placed.ok) return placed
   const waitSeconds = Math.min(secondsOf(request.wait, usualWaitSeconds), longestWaitSeconds)
   await orders.finished(placed.value, waitSeconds * 1000)
+  await endTasks(stages, entered, request.match)
   return ok(await shown(stages, orders.get(placed.value.id) ?? placed.value))
 }
 
@@ -136,6 +137,19 @@ function seenOrder({ orders }: Stages, party: Party, id: string): Result<Order> 
   return order !== undefined && maySeeOrder(party, order)
     ? ok(order)
     : refuse('not_found', 'revocation', 'no such order')
+}
+
+/** Work that is to stop opens nothing new either: the tasks that match end with the grants. A credential or an issuer is not of a task. */
+async function endTasks(
+  { tasks }: Stages,
+  { party, by }: Entered,
+  { workload, purpose, owner, task: id, all }: RevocationRequest['match'],
+): Promise<void> {
+  for await (const task of tasks.eachOpen(workload)) {
+    const matches =
+      all === true || task.workload === workload || task.purpose === purpose || task.owner === owner || task.id === id
+    if (matches && mayEndAsAuthority(party, task)) await tasks.end(task, { cause: 'revoked', by })
+  }
 }
 
 /** Whether the policies, or the task, say that what is matched may be the caller's to end. */

@@ -9,7 +9,7 @@ import type { PolicyStatus } from '../contract/policy.ts'
 import type { ReconcileRequest, ReconcileResult, ReconcileStatus } from '../contract/reconcile.ts'
 import type { RevocationReport, RevocationReportFilter } from '../contract/report.ts'
 import type { RevocationList, RevocationRequest, RevocationResult, RevocationView } from '../contract/revocation.ts'
-import type { EndedTask, TaskRequest, TaskView } from '../contract/task.ts'
+import type { EndedTask, EndTaskRequest, TaskRequest, TaskView } from '../contract/task.ts'
 import { type Approval, approvalView } from '../grants/approvals.ts'
 import { isOperator, mayEnd, mayReadLog, maySee } from '../grants/authority.ts'
 import type { Grant } from '../grants/grant.ts'
@@ -17,9 +17,11 @@ import { byBroker } from '../grants/provenance.ts'
 import { type Task, taskView } from '../grants/tasks.ts'
 import { standing } from '../policy/decide.ts'
 import type { Caller } from './caller.ts'
+import { taskEndsAtMs } from './derived-task.ts'
 import type { Entered } from './desk.ts'
 import { listGrants } from './list.ts'
 import { createRecordVerbs, type RecordVerbs } from './record.ts'
+import { retryKey } from './retry.ts'
 import { createRevocationReport } from './revocation-report.ts'
 import type { Stages } from './stages.ts'
 import { liftOrder, listOrders, pullSwitch, readOrder } from './switch.ts'
@@ -35,10 +37,10 @@ export interface Verbs extends RecordVerbs {
   revocation(caller: Caller, id: string): Promise<Result<RevocationView>>
   liftRevocation(caller: Caller, id: string, reason: string | undefined): Promise<Result<RevocationView>>
   revocationReport(caller: Caller, filter: RevocationReportFilter): Promise<Result<RevocationReport>>
-  openTask(caller: Caller, request: TaskRequest): Promise<Result<TaskView>>
+  openTask(caller: Caller, request: TaskRequest, key?: string): Promise<Result<TaskView>>
   task(caller: Caller, id: string): Promise<Result<TaskView>>
   heartbeat(caller: Caller, id: string): Promise<Result<TaskView>>
-  endTask(caller: Caller, id: string, outcome: string | undefined): Promise<Result<EndedTask>>
+  endTask(caller: Caller, id: string, request: EndTaskRequest): Promise<Result<EndedTask>>
   approval(caller: Caller, id: string): Promise<Result<ApprovalView>>
   approvals(caller: Caller): Promise<Result<readonly ApprovalView[]>>
   approve(caller: Caller, id: string, reason: string | undefined): Promise<Result<ApprovalView>>
@@ -56,11 +58,6 @@ export interface Verbs extends RecordVerbs {
   /** Ends a grant whose secret never reached its caller. Never rejects: the sweep goes on with what fails. */
   endUndelivered(id: GrantId): Promise<void>
 }
-
-/** How long a task may last when its request does not say. */
-const defaultTaskSeconds = 3600
-/** No task outlasts a working day and the night after it; what runs longer is a service. */
-const longestTaskSeconds = 86_400
 
 /** Something is not there, was not asked rightly, or has to wait: nobody was turned away. */
 const noDecision: ReadonlySet<Code> = new Set<Code>(['not_found', 'request_invalid', 'draining'])
@@ -134,7 +131,7 @@ export function createVerbs(stages: Stages): Verbs {
     revocation: (caller, id) => entered(caller, (who) => readOrder(stages, who, id)),
     liftRevocation: (caller, id, reason) => entered(caller, (who) => liftOrder(stages, who, id, reason)),
     revocationReport: (caller, filter) => entered(caller, (who) => revocationReport(who, filter)),
-    openTask: (caller, request) =>
+    openTask: (caller, request, key) =>
       entered(
         caller,
         async (who) => {
@@ -143,11 +140,19 @@ export function createVerbs(stages: Stages): Verbs {
           const unanswered = stages.signals.unanswered(who.policies, stand.value.workload)
           if (unanswered !== undefined) return { ok: false, refusal: unanswered }
           const { workload, owner, purpose, environment } = stand.value
-          const asked =
-            request.ttl === undefined ? defaultTaskSeconds : (parseDuration(request.ttl) ?? defaultTaskSeconds)
-          const expiresAtMs = clock.now() + Math.min(asked, longestTaskSeconds) * 1000
-          const task = { workload, owner, purpose, environment, intent: bounded(request.intent), expiresAtMs }
-          const opened = await tasks.open(task, who.by)
+          const opened = await tasks.open(
+            {
+              workload,
+              owner,
+              purpose,
+              environment,
+              intent: bounded(request.intent),
+              expiresAtMs: taskEndsAtMs(stand.value, clock.now(), parseDuration(request.ttl ?? '')),
+              heartbeatSeconds: stand.value.task?.heartbeatSeconds,
+              ...(key !== undefined && { retry: retryKey(workload, purpose, key, request) }),
+            },
+            who.by,
+          )
           return opened.ok ? ok(taskView(opened.value)) : opened
         },
         { purpose: request.purpose },
@@ -163,11 +168,13 @@ export function createVerbs(stages: Stages): Verbs {
         if (!task.ok) return task
         if (who.party.workload !== task.value.workload)
           return refuse('role_required', 'task.heartbeat', 'only its holder can say that it is alive')
-        return task.value.status === 'open'
-          ? ok(taskView(task.value))
-          : refuse('state_conflict', 'task.open', 'the task has ended')
+        // Work whose reason is gone is not kept alive; what the policies end, they end.
+        const stand = standing(who.policies, who.identity, task.value.purpose, clock.now())
+        if (!stand.ok) return stand
+        const heard = await tasks.hear(task.value.id)
+        return heard.ok ? ok(taskView(heard.value)) : heard
       }),
-    endTask: (caller, id, outcome) =>
+    endTask: (caller, id, { outcome, idle }) =>
       entered(
         caller,
         async (who) => {
@@ -175,6 +182,8 @@ export function createVerbs(stages: Stages): Verbs {
           if (!task.ok) return task
           if (!mayEnd(who.party, task.value))
             return refuse('role_required', 'task.end', 'needs the holder, the owner or an operator')
+          if (idle === true && (await registry.liveOfTask(task.value.id)) > 0)
+            return refuse('state_conflict', 'task.idle', 'something still hangs on it')
           const cause = who.party.workload === task.value.workload ? 'holder' : 'revoked'
           const grants = await tasks.end(task.value, { cause, outcome, by: who.by })
           return ok({ task: task.value.id, status: 'ended', grants: [...grants] })

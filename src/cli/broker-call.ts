@@ -19,6 +19,8 @@ export interface Call {
   readonly deadlineMs?: number
   /** Further tries after the broker could not be reached or said 503. Only for calls that may safely be repeated. */
   readonly retries?: number
+  /** Tries again only after the answer was lost, not after a 503. */
+  readonly lostOnly?: boolean
 }
 
 const maxAnswerBytes = 8 * 1024 * 1024
@@ -39,7 +41,9 @@ export async function send(to: Target, call: Call): Promise<Answer> {
     try {
       return await sendOnce(to, call)
     } catch (error) {
-      const passing = error instanceof ProblemError ? error.problem.status === 503 : error instanceof Unreachable
+      const passing =
+        error instanceof Unreachable ||
+        (error instanceof ProblemError && error.problem.status === 503 && call.lostOnly !== true)
       if (!passing || triesLeft <= 0) throw error
       await pause(pauseBetweenTriesMs)
     }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { z } from 'zod'
 import { type ApprovalView, approvalSchema } from '../contract/approval.ts'
 import {
@@ -42,13 +43,21 @@ import {
   revocationPreviewSchema,
   revocationSchema,
 } from '../contract/revocation.ts'
-import { type EndedTask, endedTaskSchema, type TaskRequest, type TaskView, taskSchema } from '../contract/task.ts'
+import {
+  type EndedTask,
+  type EndTaskRequest,
+  endedTaskSchema,
+  type TaskRequest,
+  type TaskView,
+  taskSchema,
+} from '../contract/task.ts'
 import { type Answer, type Call, send, type Target } from './broker-call.ts'
 import { CommandError, exit } from './command.ts'
 import { followEntries } from './event-stream.ts'
 
 /** The broker as the commands see it. Every verb throws `ProblemError` when the broker says no, `CommandError` otherwise. */
 export interface BrokerClient {
+  /** With a key of its own, so that it can ask again once when the answer is lost: that replaces what nobody has seen. */
   issue(request: CredentialRequest): Promise<IssuedCredential | PendingApproval>
   grant(id: string): Promise<GrantView>
   grants(filter: Readonly<Record<string, string>>): Promise<GrantList>
@@ -63,9 +72,10 @@ export interface BrokerClient {
   revocations(): Promise<RevocationList>
   liftRevocation(id: string, reason: string | undefined): Promise<RevocationView>
   revocationReport(filter: Readonly<Record<string, string>>): Promise<RevocationReport>
+  /** With a key of its own, as `issue`: asked again, the broker answers with the same task. */
   openTask(request: TaskRequest): Promise<TaskView>
   heartbeat(task: string): Promise<TaskView>
-  endTask(task: string, outcome: string | undefined): Promise<EndedTask>
+  endTask(task: string, request: EndTaskRequest): Promise<EndedTask>
   approval(id: string): Promise<ApprovalView>
   decideApproval(id: string, verdict: 'approve' | 'deny', reason: string | undefined): Promise<ApprovalView>
   policies(): Promise<PolicyStatus>
@@ -106,7 +116,7 @@ export function createBrokerClient(to: Target): BrokerClient {
   const get = (path: string): Call => ({ method: 'GET', path, retries: 2 })
   return {
     async issue(request) {
-      const answer = await send(to, post('/v1/credentials', request))
+      const answer = await send(to, post('/v1/credentials', request, again()))
       return answer.status === 202
         ? understood(pendingApprovalSchema, answer, to.url)
         : understood(issuedCredentialSchema, answer, to.url)
@@ -129,13 +139,10 @@ export function createBrokerClient(to: Target): BrokerClient {
         ...get(`/v1/reports/revocation?${new URLSearchParams(filter)}`),
         deadlineMs: reportingDeadlineMs,
       }),
-    openTask: (request) => call(taskSchema, post('/v1/tasks', request)),
+    openTask: (request) => call(taskSchema, post('/v1/tasks', request, again())),
     heartbeat: (task) => call(taskSchema, post(`/v1/tasks/${id(task)}/heartbeat`, {}, { retries: 2 })),
-    endTask: (task, outcome) =>
-      call(
-        endedTaskSchema,
-        post(`/v1/tasks/${id(task)}/end`, { outcome }, { retries: 2, deadlineMs: endingDeadlineMs }),
-      ),
+    endTask: (task, request) =>
+      call(endedTaskSchema, post(`/v1/tasks/${id(task)}/end`, request, { retries: 2, deadlineMs: endingDeadlineMs })),
     approval: (approval) => call(approvalSchema, get(`/v1/approvals/${id(approval)}`)),
     decideApproval: (approval, verdict, reason) =>
       call(approvalSchema, post(`/v1/approvals/${id(approval)}/${verdict}`, { reason })),
@@ -156,6 +163,9 @@ export function createBrokerClient(to: Target): BrokerClient {
     events: (filter, after, stop) => followEntries(to, filter, after, stop),
   }
 }
+
+/** The same request once more when the answer is lost; the key says that it is the same. */
+const again = (): Partial<Call> => ({ headers: { 'idempotency-key': randomUUID() }, retries: 1, lostOnly: true })
 
 function understood<S extends z.ZodType>(schema: S, { json }: Answer, url: string): z.output<S> {
   const parsed = schema.safeParse(json)

@@ -17,7 +17,7 @@ export function parseMapping(pairs: readonly string[]): Mapping {
 
 /**
  * The credential as variables: the mapped fields, or without a mapping every field under its own name in upper case;
- * and always WRIT_GRANT and, where it ends, WRIT_EXPIRES_AT.
+ * and always WRIT_GRANT and, where there is one, WRIT_TASK and WRIT_EXPIRES_AT.
  * @throws CommandError (usage) when a mapped field is not in the secret, or an unmapped one would change what programs run.
  */
 export function toVariables(issued: IssuedCredential, mapping: Mapping): Record<string, string> {
@@ -25,6 +25,7 @@ export function toVariables(issued: IssuedCredential, mapping: Mapping): Record<
   return {
     ...Object.fromEntries(chosen.map(({ name, field }) => [name, fieldText(issued, field)])),
     WRIT_GRANT: issued.grant,
+    ...(issued.task === undefined ? {} : { WRIT_TASK: issued.task }),
     ...(issued.expires_at === null ? {} : { WRIT_EXPIRES_AT: issued.expires_at }),
   }
 }

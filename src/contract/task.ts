@@ -21,13 +21,31 @@ export const taskSchema = z
     opened_at: timeField,
     expires_at: timeField,
     ended_at: timeField.nullable(),
+    heartbeat_due_at: timeField
+      .nullable()
+      .describe(
+        'When its holder must have said again that it is at work; null where nobody asks, and once it has ended',
+      ),
+    heartbeat_seconds: z.int().nullable().describe('How long its holder may be silent; null where nobody asks'),
+    run: z
+      .string()
+      .nullable()
+      .describe('The CI job or pod that the task was derived from; null for one that was asked for'),
+    grants: z.int().describe('Credentials it was ever given'),
   })
   .meta({ id: 'Task' })
 export type TaskView = z.infer<typeof taskSchema>
 
 export const endTaskRequestSchema = z
-  .strictObject({ outcome: textField(500).optional() })
+  .strictObject({
+    outcome: textField(500).optional(),
+    idle: z
+      .boolean()
+      .optional()
+      .describe('End it only if nothing hangs on it; otherwise `state_conflict`. For one of several who share a task'),
+  })
   .meta({ id: 'EndTaskRequest' })
+export type EndTaskRequest = z.infer<typeof endTaskRequestSchema>
 export const endedTaskSchema = z
   .object({ task: taskIdField, status: z.literal('ended'), grants: z.array(endedGrantSchema) })
   .meta({ id: 'EndedTask' })

@@ -130,9 +130,37 @@ function githubClaims(asked: MutableClaims): MutableClaims {
   }
 }
 
+/** What an ID token of a GitLab CI job holds beside the claims asked for. */
+function gitlabClaims(asked: MutableClaims): MutableClaims {
+  const [, subProject = '', , subRefType = '', , subRef = ''] = textOf(asked.sub).split(':')
+  const path = textOf(asked.project_path) || subProject || 'example/app'
+  const ref = textOf(asked.ref) || subRef || 'main'
+  const refType = textOf(asked.ref_type) || subRefType || 'branch'
+  const namespace = path.slice(0, Math.max(0, path.lastIndexOf('/')))
+  return {
+    sub: `project_path:${path}:ref_type:${refType}:ref:${ref}`,
+    job_id: String(Math.floor(1e9 + Math.random() * 9e9)),
+    namespace_id: numberFor(namespace),
+    namespace_path: namespace,
+    pipeline_id: String(Math.floor(1e8 + Math.random() * 9e8)),
+    pipeline_source: 'push',
+    project_id: numberFor(path),
+    project_path: path,
+    ref,
+    ref_protected: 'true',
+    ref_type: refType,
+    runner_environment: 'gitlab-hosted',
+    runner_id: 1,
+    sha: '0'.repeat(39).concat('1'),
+    user_id: '42',
+    user_login: 'mona',
+  }
+}
+
 /** Claims as the platform of that flavour would write them around those a workload asks for. */
 export function shapeFor(flavour: IssuerPolicy['flavour'], asked: MutableClaims): MutableClaims {
   if (flavour === 'kubernetes') return layer(kubernetesClaims(asked), asked)
   if (flavour === 'github-actions') return layer(githubClaims(asked), asked)
+  if (flavour === 'gitlab') return layer(gitlabClaims(asked), asked)
   return { sub: 'example', ...asked }
 }

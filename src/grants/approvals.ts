@@ -42,6 +42,8 @@ export interface Approvals {
   settle(id: string, verdict: Verdict): Promise<Result<Approval>>
   /** Spends the approval for the request with that digest. Refuses `approval_denied`, `state_conflict` while pending. */
   use(id: string, digest: string, workload: string, by: Provenance): Promise<Result<Approval>>
+  /** Whether the approval was spent on that very request and could still be collected. Refuses `approval_denied`. */
+  useAgain(id: string, digest: string, workload: string): Promise<Result<Approval>>
   attach(id: string, grant: GrantId): Promise<void>
   /** Denies whatever is not spent yet and that the person asked for or said yes to. `person` is `issuer/subject`. */
   denyOf(person: string, by: Provenance): Promise<void>
@@ -147,6 +149,13 @@ export function createApprovals({ state, ledger, clock }: { state: State; ledger
       const used = await move(id, (approval) => spend(approval, digest, workload, clock.now()))
       if (used.ok) await ledger.append({ ...about(used.value), ...by, kind: 'approval.used' })
       return used
+    },
+    async useAgain(id, digest, workload) {
+      const approval = await get(id)
+      if (approval?.status !== 'used' || approval.workload !== workload || approval.digest !== digest)
+        return refuse('approval_denied', 'approval.digest', 'it was given for a different request')
+      if (approval.expiresAtMs <= clock.now()) return refuse('approval_denied', 'approval.status', 'it has expired')
+      return ok(approval)
     },
     async attach(id, grant) {
       await move(id, (approval) => ok({ ...approval, grant }))

@@ -21,6 +21,12 @@ export interface Grant {
   readonly task: TaskId | undefined
   readonly approval: string | undefined
   readonly reason: string
+  /** The how many-th grant of its task it is. */
+  readonly taskGrant?: number
+  /** What its caller can recognise it by when the answer was lost, and the grant that it replaces for that reason. */
+  readonly retry?: RetryKey & { readonly replaces?: GrantId }
+  /** The caller's parameters, sealed; kept where it can be renewed, which is decided over them again. */
+  readonly params?: string
   readonly openedAtMs: number
   readonly issuedAtMs: number | undefined
   /** When the grant ends at the latest, and the secret with it unless it is static; absent before issuance. */
@@ -56,6 +62,12 @@ export interface Grant {
   readonly ledger: { readonly intent: number; readonly issued: number | undefined; readonly ended: number | undefined }
 }
 
+/** An Idempotency-Key as it is remembered: SHA-256 over workload, purpose and key, and the same with the request. */
+export interface RetryKey {
+  readonly key: string
+  readonly request: string
+}
+
 /** The entries that move a grant, and what else does. */
 export type GrantEntry = Extract<
   EntryBody,
@@ -71,8 +83,8 @@ export type GrantEntry = Extract<
   }
 >
 
-/** Where a grant comes from: the token's issuer and subject, the stated reason, the task and approval it rests on. */
-export type GrantOrigin = Pick<Grant, 'issuer' | 'subject' | 'reason' | 'task' | 'approval'>
+/** Where a grant comes from: the token's issuer and subject, the request, the task and approval it rests on. */
+export type GrantOrigin = Pick<Grant, 'issuer' | 'subject' | 'reason' | 'task' | 'approval' | 'retry' | 'params'>
 
 /** What no grant has before it is issued. */
 const unborn = {
@@ -145,6 +157,9 @@ export function grantOfIntent(
     task: entry.task as TaskId | undefined,
     approval: entry.approval,
     reason: entry.reason ?? '',
+    ...(entry.task_grant !== undefined && { taskGrant: entry.task_grant }),
+    ...(entry.idempotency_key !== undefined && { retry: retryOf(entry, entry.idempotency_key) }),
+    ...(entry.caller_params !== undefined && { params: entry.caller_params }),
     openedAtMs: nowMs,
     ...unborn,
     ceilings: entry.ceilings,
@@ -152,6 +167,14 @@ export function grantOfIntent(
     ledger: { ...unborn.ledger, intent: index },
   }
 }
+
+type Intent = Extract<GrantEntry, { kind: 'grant.intent' }>
+
+const retryOf = ({ idempotency_request: request, replaces }: Intent, key: string): NonNullable<Grant['retry']> => ({
+  key,
+  request: request ?? '',
+  ...(replaces !== undefined && { replaces: replaces as GrantId }),
+})
 
 const legal: Readonly<Record<GrantEntry['kind'], readonly Grant['status'][]>> = {
   'grant.intent': ['pending'],
@@ -215,9 +238,10 @@ export function advance(grant: Grant, entry: GrantEntry, nowMs: number, index: n
 }
 
 function ended(grant: Grant, outcome: GrantOutcome, cause: EndReason, nowMs: number, index: number): Grant {
-  // The sealed lease is of no more use; letting go of it halves what an ended grant weighs.
+  // What is sealed is of no more use; letting go of it halves what an ended grant weighs.
+  const { params: _, ...kept } = grant
   return {
-    ...grant,
+    ...kept,
     status: 'ended',
     outcome,
     cause,

@@ -28,6 +28,10 @@ interface Thing {
   moved: boolean
   /** When the secret expires; absent where there is none, or it does not. */
   expiresMs?: number
+  /** The how many-th grant of its task it is. */
+  taskGrant?: number
+  /** Of a task: the last grant that it counted and that has ended, because only that one tells how many there were. */
+  lastGrant?: Thing
 }
 
 export function createOpenEntries(options: {
@@ -54,14 +58,19 @@ export function createOpenEntries(options: {
       const ends = entry.kind !== 'grant.issued' || !entry.static
       if (ends && entry.expires !== undefined) thing.expiresMs = Date.parse(entry.expires)
     }
+    if (entry.kind === 'grant.intent' && entry.task_grant !== undefined) thing.taskGrant = entry.task_grant
     if (!ends(entry)) {
       open.set(id, thing)
       return
     }
     open.delete(id)
+    if (thing.taskGrant !== undefined) {
+      const task = open.get(entry.task ?? '')
+      if (task !== undefined && thing.taskGrant > (task.lastGrant?.taskGrant ?? 0)) task.lastGrant = thing
+    }
     const untilMs = effectUntilMs(entry, thing)
-    if (untilMs > Date.parse(entry.time) + keepEndedMs) lasting.remember(untilMs, thing.indexes)
-    else ended.push({ atMs: Date.parse(entry.time), indexes: thing.indexes })
+    if (untilMs > Date.parse(entry.time) + keepEndedMs) lasting.remember(untilMs, indexesOf(thing))
+    else ended.push({ atMs: Date.parse(entry.time), indexes: indexesOf(thing) })
     if (ended.length > 2 * mostEnded) ended.splice(0, ended.length - mostEnded)
   }
 
@@ -83,7 +92,7 @@ export function createOpenEntries(options: {
     list() {
       const now = options.now()
       const indexes: number[] = []
-      for (const thing of open.values()) indexes.push(...thing.indexes)
+      for (const thing of open.values()) indexes.push(...indexesOf(thing))
       for (const thing of ended.slice(-mostEnded)) if (thing.atMs > now - keepEndedMs) indexes.push(...thing.indexes)
       if (held !== undefined) indexes.push(held)
       if (accepted !== undefined) indexes.push(accepted.index)
@@ -126,6 +135,9 @@ function effectUntilMs(entry: Entry, { expiresMs = 0 }: Thing): number {
   const holds = entry.kind === 'revocation.completed' || entry.kind === 'revocation.lifted'
   return holds && entry.expires !== undefined ? Date.parse(entry.expires) : 0
 }
+
+const indexesOf = ({ indexes, lastGrant }: Thing): readonly number[] =>
+  lastGrant === undefined ? indexes : [...indexes, ...lastGrant.indexes]
 
 function subjectOf(entry: Entry): string | undefined {
   if (entry.kind.startsWith('grant.')) return entry.grant

@@ -5,7 +5,7 @@ import { createPacer } from '../base/pacer.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { Ledger, Position } from '../ledger/ledger.ts'
 import type { Access, Counters } from '../policy/decision.ts'
-import type { Indexing, State } from '../state/state.ts'
+import type { Indexing, LabelLimit, State } from '../state/state.ts'
 import { advance, type Grant, type GrantEntry, mayFollow, worksUntil } from './grant.ts'
 
 /** What has ended answers queries for this long; after that only the ledger speaks of it. */
@@ -48,10 +48,17 @@ export interface Registry {
   hangingOn(generation: number): Promise<number>
   /** The highest generation that any grant has named, from the record or since. */
   highestGeneration(): number
+  /** Live grants of a task. */
+  liveOfTask(task: string): Promise<number>
+  /** Live grants of an Idempotency-Key: one or none. */
+  liveOfKey(key: string): Promise<number>
   due(limit: number): Promise<readonly Grant[]>
   /** Puts a replayed grant in place. */
   restore(grant: Grant): Promise<void>
 }
+
+const liveOfTask = (task: string): string => `live-task=${task}`
+const liveOfKey = (key: string): string => `live-key=${key}`
 
 /** Labels a grant is found by; `live` ones go when it ends. */
 function labelsOf(grant: Grant, nowMs: number): readonly string[] {
@@ -65,6 +72,7 @@ function labelsOf(grant: Grant, nowMs: number): readonly string[] {
   ]
   if (grant.task !== undefined) labels.push(`task=${grant.task}`)
   const order = grant.revocation === undefined ? [] : [`revocation=${grant.revocation}`]
+  if (grant.retry !== undefined) labels.push(`key=${grant.retry.key}`)
   const wrapped = grant.delivery === 'wrapped' ? [`wrapped=${targetLabel(grant.target)}`] : []
   if (grant.status === 'ended') {
     // Vault may still be at the lease behind an ended one.
@@ -74,6 +82,8 @@ function labelsOf(grant: Grant, nowMs: number): readonly string[] {
   }
   // What changes within a life comes last, so that the store need not look at the rest again.
   labels.push('live', `live=${grant.workload}/${grant.purpose}`)
+  if (grant.task !== undefined) labels.push(liveOfTask(grant.task))
+  if (grant.retry !== undefined) labels.push(liveOfKey(grant.retry.key))
   if (grant.lease !== undefined) labels.push(`lease=${grant.lease.hash}`)
   if (grant.generation !== undefined) labels.push(`generation=${grant.generation}`)
   // Also when it is to end: Vault may hold its lease before anybody knows it.
@@ -182,13 +192,16 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
         const { retryAfterMs } = await state.hit(key, limits.perMinute, rateWindowMs)
         if (retryAfterMs > 0) return limited('limits.per_minute', limits.perMinute, Math.ceil(retryAfterMs / 1000))
       }
+      const places = placesOf(grant, limits)
       const admitted = admit?.()
       if (admitted?.ok === false) return admitted
-      const label = `live=${grant.workload}/${grant.purpose}`
-      const most = limits.active === undefined ? [] : [{ label, max: limits.active }]
-      const { outcome } = await state.insert('grant', grant.id, grant, indexingOf(grant, clock.now()), most)
-      if (outcome === 'limited') return limited('limits.active', limits.active ?? 0, 30)
-      if (outcome === 'exists') throw new BrokerFault('internal', 'a grant id was drawn twice')
+      const inserted = await state.insert('grant', grant.id, grant, indexingOf(grant, clock.now()), places)
+      if (inserted.outcome === 'limited') {
+        const full = places.find(({ label }) => label === inserted.label)
+        if (full?.rule === 'idempotency_key') return sameKeyAtOnce()
+        return limited(full?.rule ?? 'limits', full?.max ?? 0, 30)
+      }
+      if (inserted.outcome === 'exists') throw new BrokerFault('internal', 'a grant id was drawn twice')
       return ok(undefined)
     },
     get,
@@ -233,6 +246,8 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
     },
     hangingOn: (generation) => state.count('grant', `generation=${generation}`),
     highestGeneration: () => highestGeneration,
+    liveOfTask: (task) => state.count('grant', liveOfTask(task)),
+    liveOfKey: (key) => state.count('grant', liveOfKey(key)),
     async due(limit) {
       return load(await state.due('grant', clock.now(), limit))
     },
@@ -241,6 +256,30 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
       await state.insert('grant', grant.id, grant, indexingOf(grant, clock.now()))
     },
   }
+}
+
+/** What is limited, by which rule, and the label that counts it. */
+function placesOf(grant: Grant, limits: Access['limits']): readonly (LabelLimit & { readonly rule: string })[] {
+  const { active, taskActive } = limits
+  return [
+    // One key never holds two secrets, whoever asks at once.
+    ...(grant.retry === undefined ? [] : [{ rule: 'idempotency_key', label: liveOfKey(grant.retry.key), max: 1 }]),
+    ...(active === undefined
+      ? []
+      : [{ rule: 'limits.active', label: `live=${grant.workload}/${grant.purpose}`, max: active }]),
+    ...(taskActive === undefined || grant.task === undefined
+      ? []
+      : [{ rule: 'task.active', label: liveOfTask(grant.task), max: taskActive }]),
+  ]
+}
+
+function sameKeyAtOnce(): Result<never> {
+  const { refusal } = refuse(
+    'state_conflict',
+    'idempotency_key',
+    'another request with this key is under way; send this one again when that is over',
+  )
+  return { ok: false, refusal: { ...refusal, retryAfterSeconds: 1 } }
 }
 
 const limited = (rule: string, max: number, retryAfterSeconds: number): Result<never> => {

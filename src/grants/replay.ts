@@ -44,7 +44,7 @@ export async function replay(deps: {
   }
   for (const grant of grants.values()) {
     const mintLost = grant.status !== 'ended' && grant.ledger.issued === undefined
-    const restored = grant.status === 'ending' ? { ...grant, retryAtMs: deps.clock.now() } : grant
+    const restored = resumed(grant, tasks, deps.clock.now())
     await deps.registry.restore({ ...restored, mintLost })
   }
   for (const task of tasks.values())
@@ -58,6 +58,13 @@ export async function replay(deps: {
 /** Open, holding, or completed just now. */
 const matters = ({ completedAtMs, holdUntilMs = 0, liftedAtMs }: OrderRecord, since: number, now: number): boolean =>
   completedAtMs === undefined || completedAtMs >= since || (liftedAtMs === undefined && holdUntilMs > now)
+
+/** What is ending goes on ending, and so does what hangs on a task that has ended: a crash may have come in between. */
+function resumed(grant: Grant, tasks: ReadonlyMap<string, Task>, nowMs: number): Grant {
+  const orphaned = grant.status === 'active' && grant.task !== undefined && tasks.get(grant.task)?.status !== 'open'
+  if (orphaned) return { ...grant, status: 'ending', cause: 'task_ended', retryAtMs: nowMs }
+  return grant.status === 'ending' ? { ...grant, retryAtMs: nowMs } : grant
+}
 
 function applyToGrants(
   grants: Map<string, Grant>,
@@ -101,6 +108,10 @@ function applyToGrants(
 
 function applyToTasks(tasks: Map<string, Task>, entry: Entry): void {
   const atMs = Date.parse(entry.time)
+  if (entry.kind === 'grant.intent' && entry.task_grant !== undefined) {
+    const task = tasks.get(entry.task ?? '')
+    if (task !== undefined) tasks.set(task.id, { ...task, granted: Math.max(task.granted ?? 0, entry.task_grant) })
+  }
   if (entry.kind === 'task.opened' && entry.task !== undefined) {
     tasks.set(entry.task, {
       id: entry.task as TaskId,
@@ -113,6 +124,13 @@ function applyToTasks(tasks: Map<string, Task>, entry: Entry): void {
       openedAtMs: atMs,
       expiresAtMs: Date.parse(entry.expires),
       endedAtMs: undefined,
+      granted: 0,
+      heartbeatSeconds: entry.heartbeat,
+      run: entry.run,
+      retry:
+        entry.idempotency_key === undefined
+          ? undefined
+          : { key: entry.idempotency_key, request: entry.idempotency_request ?? '' },
     })
   }
   if (entry.kind === 'task.ended') {

@@ -47,9 +47,7 @@ export function createSweep(deps: Deps): Sweep {
 
   async function once(): Promise<void> {
     try {
-      for (const task of await deps.tasks.due(mostARound)) {
-        await deps.tasks.end(task, { cause: 'deadline', by: byBroker('deadline') })
-      }
+      await deps.tasks.endDue(mostARound)
       await deps.approvals.expireDue(mostARound)
       const ready = deps.vaultReady()
       if (ready && !wasReady) await retryNow()

@@ -44,6 +44,7 @@ export const decisionCodes: readonly Code[] = [
   'purpose_unknown',
   'purpose_ended',
   'credential_not_in_purpose',
+  'task_required',
   'condition_failed',
   'guardrail_denied',
   'review_overdue',

@@ -4,6 +4,7 @@ import { type Code, codes } from '../base/codes.ts'
 import { problemSchema } from '../contract/problem.ts'
 import { alwaysCodes, openCodes } from './answers.ts'
 import type { Env } from './incoming.ts'
+import { maxKeyLength } from './middleware/idempotency-key.ts'
 import { type Answer, pathParam, type Route } from './route.ts'
 
 /**
@@ -31,6 +32,15 @@ export function openApiDocument(routes: readonly Route[], version: string, publi
   })
 }
 
+const idempotencyHeader = z.object({
+  'Idempotency-Key': z
+    .string()
+    .min(1)
+    .max(maxKeyLength)
+    .optional()
+    .describe('Visible ASCII. The same request with the same key again replaces what the lost answer was about'),
+})
+
 function routeConfig(route: Route): RouteConfig {
   const bearer = route.access === 'bearer'
   const invalid: Code[] = route.body === undefined && route.query === undefined ? [] : ['request_invalid']
@@ -48,6 +58,7 @@ function routeConfig(route: Route): RouteConfig {
     request: {
       ...(id === undefined ? {} : { params: z.object({ [id]: id === 'index' ? z.int().nonnegative() : z.string() }) }),
       ...(route.query instanceof z.ZodObject ? { query: route.query } : {}),
+      ...(route.idempotent ? { headers: idempotencyHeader } : {}),
       ...(route.takes === undefined
         ? {}
         : { body: { required: true, content: { [route.takes]: { schema: z.string() } } } }),

@@ -8,6 +8,7 @@ import { parseTilePath, type TileId } from '../ledger/log/tile.ts'
 import type { Limits } from './limits.ts'
 import { bearerToken } from './middleware/bearer.ts'
 import { type BodySource, readBody } from './middleware/body.ts'
+import { readIdempotencyKey } from './middleware/idempotency-key.ts'
 import { readQuery } from './middleware/query.ts'
 import { jsonReply, type Reply } from './reply.ts'
 
@@ -51,6 +52,8 @@ export interface Route {
   readonly bulk?: boolean
   /** Ends secrets, so it has places of its own: requests for new ones never crowd it out. */
   readonly urgent?: boolean
+  /** Takes an `Idempotency-Key`. */
+  readonly idempotent?: boolean
   /** Answers with a stream, which has a place among the streams and not among the requests in work. */
   readonly streams?: boolean
   answer(incoming: Incoming): Promise<Result<Reply>>
@@ -72,6 +75,8 @@ export interface Asked<K extends IdKind, B, Q> {
   readonly id: Ids[K]
   readonly body: B
   readonly query: Q
+  /** Absent where the route takes none. */
+  readonly idempotencyKey: string | undefined
   header(name: string): string | undefined
 }
 
@@ -122,19 +127,22 @@ export function openRoute<V, K extends IdKind = 'grant', B = undefined, Q = unde
 }
 
 async function readAsked<K extends IdKind, B, Q>(
-  spec: Pick<Route, 'id' | 'path' | 'query' | 'body'>,
+  spec: Pick<Route, 'id' | 'path' | 'query' | 'body' | 'idempotent'>,
   incoming: Incoming,
 ): Promise<Result<Asked<K, B, Q>>> {
   const id = spec.id === undefined ? readNothing(spec.path, incoming) : readId(spec.id, spec.path, incoming)
   if (!id.ok) return id
   const query = spec.query === undefined ? ok(undefined) : readQuery(incoming.url, spec.query)
   if (!query.ok) return query
+  const key = spec.idempotent ? readIdempotencyKey(incoming.header('idempotency-key')) : ok(undefined)
+  if (!key.ok) return key
   const body =
     spec.body === undefined ? ok(undefined) : await readBody(incoming, spec.body, incoming.limits, incoming.clock)
   if (!body.ok) return body
   const { header } = incoming
   // The type parameters default to `undefined` exactly where the schema or the id is absent.
-  return ok({ id: id.value, body: body.value, query: query.value, header } as Asked<K, B, Q>)
+  const asked = { id: id.value, body: body.value, query: query.value, idempotencyKey: key.value, header }
+  return ok(asked as Asked<K, B, Q>)
 }
 
 function toReply<V>(

@@ -73,6 +73,7 @@ const endReason = z.enum([
   'owner_left',
   'found_gone',
   'orphan',
+  'replaced',
 ])
 
 const kinds = [
@@ -112,6 +113,15 @@ const kinds = [
     sensitivity: z.enum(['low', 'medium', 'high']),
     reason: outsideText.optional(),
     exception: name.optional(),
+    /** Where the task counts its grants: the how many-th it is. */
+    task_grant: seconds.optional(),
+    /** SHA-256 over workload, purpose and the caller's Idempotency-Key; and the same with the request. */
+    idempotency_key: sha256.optional(),
+    idempotency_request: sha256.optional(),
+    /** The grant of the same key, whose answer its caller has not seen. */
+    replaces: name.optional(),
+    /** The caller's parameters, sealed as a lease is: a renewal is decided over them again. */
+    caller_params: z.string().max(8192).optional(),
   }),
   z.strictObject({
     ...common,
@@ -171,7 +181,19 @@ const kinds = [
   z.strictObject({ ...common, kind: z.literal('approval.denied'), reason: outsideText.optional() }),
   z.strictObject({ ...common, kind: z.literal('approval.expired') }),
   z.strictObject({ ...common, kind: z.literal('approval.used') }),
-  z.strictObject({ ...common, kind: z.literal('task.opened'), intent: outsideText, expires: time }),
+  z.strictObject({
+    ...common,
+    kind: z.literal('task.opened'),
+    intent: outsideText,
+    expires: time,
+    /** Seconds within which its holder must say that it is at work. */
+    heartbeat: seconds.optional(),
+    /** The job or pod that the token names, where the task was derived from it. */
+    run: name.optional(),
+    /** SHA-256 over workload, purpose and the caller's Idempotency-Key; and the same with the request. */
+    idempotency_key: sha256.optional(),
+    idempotency_request: sha256.optional(),
+  }),
   z.strictObject({
     ...common,
     kind: z.literal('task.ended'),

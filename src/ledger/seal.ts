@@ -15,6 +15,10 @@ export interface Sealer {
   /** @throws BrokerFault `internal` when it was sealed with another key or altered. */
   open(sealed: string): Promise<LeaseHandle>
   hashOf(handle: LeaseHandle): string
+  /** The same for any other text that the broker alone must read again. */
+  sealText(text: string): string
+  /** @throws BrokerFault `internal` when it was sealed with another key or altered. */
+  openText(sealed: string): Promise<string>
 }
 
 /** Seals texts of any kind under one key: compact JWEs (`dir`, A256GCM). */
@@ -70,6 +74,15 @@ export function createSealer(key: Uint8Array, older: readonly Uint8Array[] = [])
     seal(handle) {
       const text = canonicalJson(handle)
       return { hash: sha256Hex(text), sealed: box.seal(text) }
+    },
+    sealText: box.seal,
+    async openText(sealed) {
+      try {
+        return await box.open(sealed)
+      } catch {
+        // The cause may quote the text, so it is not kept.
+        throw new BrokerFault('internal', 'a sealed text cannot be opened: it was altered or its key is gone')
+      }
     },
     async open(sealed) {
       try {

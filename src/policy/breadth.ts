@@ -23,6 +23,7 @@ export function breadthProblems(rules: readonly ClaimRule[], issuer: IssuerPolic
   }
   if (issuer.flavour === 'kubernetes') problems.push(...kubernetes(rules))
   if (issuer.flavour === 'github-actions') problems.push(...github(rules))
+  if (issuer.flavour === 'gitlab') problems.push(...gitlab(rules))
   if (problems.some(({ severity }) => severity === 'error') || rules.some(tellsApart)) return problems
   const fix = 'name at least one claim of this workload alone, such as `sub`, in full'
   return [
@@ -117,15 +118,43 @@ function github(rules: readonly ClaimRule[]): readonly BreadthProblem[] {
       fix: 'add `repository_id` and `repository_owner_id`',
     })
   }
-  for (const [label, rule] of byLabel) {
-    if (label.endsWith('_id') && typeof rule.pattern === 'number') {
-      problems.push({
-        severity: 'error',
-        path: rule.path,
-        message: `GitHub writes \`${label}\` as text, which a number never equals`,
-        fix: `put it in quotes: "${rule.pattern}"`,
-      })
-    }
-  }
-  return problems
+  return [...problems, ...numbersForText(rules, 'GitHub')]
 }
+
+function gitlab(rules: readonly ClaimRule[]): readonly BreadthProblem[] {
+  if (rules.every(({ label }) => commonClaims.has(label))) return []
+  const pinned = (label: string): boolean => rules.some((rule) => rule.label === label && !rule.glob)
+  const sub = rules.find(({ label }) => label === 'sub')
+  // project_path:GROUP/…/PROJECT:ref_type:…, whose path ends at the next colon.
+  const project = String(sub?.pattern ?? '').split(':')[1] ?? ''
+  const named = project !== '' && !project.includes('*')
+  const problems: BreadthProblem[] = []
+  if (!pinned('project_id') && !pinned('project_path') && !named) {
+    problems.push({
+      severity: 'error',
+      path: sub?.path,
+      message: 'the match is so wide that any project fits',
+      fix: 'name the project by `project_id`',
+    })
+  } else if (!pinned('project_id')) {
+    problems.push({
+      severity: 'warning',
+      path: sub?.path,
+      message: 'the project is matched by its path only, and a path can be taken over once it is given up',
+      fix: 'add `project_id`',
+    })
+  }
+  return [...problems, ...numbersForText(rules, 'GitLab')]
+}
+
+const numbersForText = (rules: readonly ClaimRule[], platform: string): readonly BreadthProblem[] =>
+  rules
+    .filter(({ label, pattern }) => label.endsWith('_id') && typeof pattern === 'number')
+    // GitLab writes this one as a number.
+    .filter(({ label }) => !(platform === 'GitLab' && label === 'runner_id'))
+    .map(({ label, pattern, path }) => ({
+      severity: 'error',
+      path,
+      message: `${platform} writes \`${label}\` as text, which a number never equals`,
+      fix: `put it in quotes: "${pattern}"`,
+    }))

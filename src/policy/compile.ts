@@ -17,6 +17,7 @@ import type {
   CompiledWorkload,
   PolicySet,
   PolicyWarning,
+  TaskRule,
 } from './policy-set.ts'
 import { personKey } from './policy-set.ts'
 import type { TeamPolicy } from './team.ts'
@@ -24,6 +25,8 @@ import type { PurposePolicy, WorkloadPolicy } from './workload.ts'
 import { indexWorkloads } from './workload-index.ts'
 
 export type { CompiledCredential, PolicySet } from './policy-set.ts'
+
+type TaskPolicy = NonNullable<PurposePolicy['task']>
 
 /** Everything the loader found, by kind, references checked and conditions compiled. */
 export interface LinkedPolicies {
@@ -190,9 +193,21 @@ function compilePurpose(
         ? undefined
         : { everyMs: seconds(review.every) * 1000, lastMs: Math.max(dateStartMs(review.last) ?? 0, reviewedAtMs) },
     when: policy.when === undefined ? undefined : conditions.get(policy.when),
+    task: policy.task === undefined ? undefined : compileTaskRule(policy.task),
     credentials: policy.credentials.flatMap((name) => credentials.get(name) ?? []),
     exceptions: exceptions.get(`${workload}/${id}`) ?? new Map(),
     cel: Object.assign(new CelPurpose(), { id, because, environment, approval, renewable }),
+  }
+}
+
+function compileTaskRule({ required, derive, heartbeat, max, grants, active }: TaskPolicy): TaskRule {
+  return {
+    required,
+    derive,
+    heartbeatSeconds: heartbeat === undefined ? undefined : seconds(heartbeat),
+    maxSeconds: max === undefined ? undefined : seconds(max),
+    grants,
+    active,
   }
 }
 

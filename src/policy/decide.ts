@@ -1,7 +1,7 @@
 import { ok, type Result } from '../base/result.ts'
 import type { Access, AccessRequest, Counters, Decision, Subject } from './decision.ts'
 import { type Life, lifeOf } from './life.ts'
-import type { PolicySet } from './policy-set.ts'
+import type { PolicySet, TaskRule } from './policy-set.ts'
 import {
   applicable,
   type Case,
@@ -9,6 +9,7 @@ import {
   checkLimits,
   checkRequest,
   checkStatic,
+  checkTask,
   checkWhen,
   chooseCredential,
 } from './rules.ts'
@@ -35,7 +36,7 @@ export function decide(
   const guardrails = applicable(set, identity.issuer, footing, credential)
   const leaning = [...footing.leaning]
   const here: Case = { set, identity, request, footing, credential, guardrails, counters, nowMs, trail, leaning }
-  const stop = checkGuardrails(here) ?? checkStatic(here) ?? checkWhen(here) ?? checkRequest(here)
+  const stop = checkGuardrails(here) ?? checkStatic(here) ?? checkTask(here) ?? checkWhen(here) ?? checkRequest(here)
   if (stop !== undefined) return deny(set, trail, stop, subject)
   const level = approvalLevel(here)
   const life = lifeOf(here)
@@ -57,6 +58,9 @@ export function standing(
 ): Result<
   Pick<Access, 'workload' | 'workloadType' | 'owner' | 'backup' | 'purpose' | 'environment' | 'limits'> & {
     readonly maxTtlSeconds: number
+    readonly task: TaskRule | undefined
+    /** When the purpose ends (ms since the epoch), and every task that works for it. */
+    readonly untilMs: number | undefined
   }
 > {
   const trail = createTrail()
@@ -73,6 +77,8 @@ export function standing(
     environment: purpose.policy.environment,
     limits: { active: purpose.policy.limits.active, perMinute: purpose.policy.limits.per_minute },
     maxTtlSeconds: Math.min(purpose.maxSeconds, left),
+    task: purpose.task,
+    untilMs: purpose.untilMs,
   })
 }
 
@@ -107,6 +113,13 @@ function approversOf({ set, footing }: Case, level: Level): readonly string[] {
   return [footing.answering, backup]
 }
 
+/** Characters of JSON. */
+const mostKeptParams = 4096
+
+/** A renewal is decided over the parameters of the request again, so what is too long to be kept with the grant is not renewed. */
+const keepsParams = (params: AccessRequest['params']): boolean =>
+  Object.keys(params).length === 0 || JSON.stringify(params).length <= mostKeptParams
+
 function accessOf({ footing, credential, request, leaning }: Case, { ttlSeconds, ceilings, cappedBy }: Life): Access {
   const { workload, purpose } = footing
   const { type, owner, backup } = workload.policy
@@ -127,8 +140,13 @@ function accessOf({ footing, credential, request, leaning }: Case, { ttlSeconds,
     cappedBy,
     ceilings,
     delivery: request.delivery ?? credential.delivery[0] ?? 'plain',
-    renewable: renewable && !credential.isStatic,
-    limits: { active: limits.active, perMinute: limits.per_minute },
+    renewable: renewable && !credential.isStatic && keepsParams(request.params),
+    limits: {
+      active: limits.active,
+      perMinute: limits.per_minute,
+      taskActive: purpose.task?.active,
+      taskGrants: purpose.task?.grants,
+    },
     exception: leaning[0]?.name,
   }
 }

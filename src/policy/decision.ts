@@ -23,6 +23,8 @@ export interface Counters {
   readonly active: number
   /** Grants opened for this workload and purpose in the last 60 seconds. */
   readonly lastMinute: number
+  /** Of the task that the request names: its live grants, and all it was ever given. */
+  readonly task?: { readonly active: number; readonly grants: number }
 }
 
 /** One upper bound on the life of the credential: `request`, `purpose`, `credential`, `guardrail NAME`, … */
@@ -52,7 +54,13 @@ export interface Access {
   readonly ceilings: readonly Ceiling[]
   readonly delivery: Delivery
   readonly renewable: boolean
-  readonly limits: { readonly active: number | undefined; readonly perMinute: number | undefined }
+  readonly limits: {
+    readonly active: number | undefined
+    readonly perMinute: number | undefined
+    /** Live grants of the request's task, and grants over all of its life. */
+    readonly taskActive?: number | undefined
+    readonly taskGrants?: number | undefined
+  }
   /** The Exception this access rests on, if any. */
   readonly exception: string | undefined
 }

@@ -75,6 +75,10 @@ function checkPurpose(
     linker.error([...at, 'ttl', 'default'], 'the default life is longer than the greatest', 'lower it, or raise `max`')
   }
   if (when !== undefined) linker.condition(when, [...at, 'when'])
+  const { heartbeat, max } = purpose.task ?? {}
+  if (heartbeat !== undefined && max !== undefined && seconds(heartbeat) > seconds(max)) {
+    linker.error([...at, 'task', 'heartbeat'], 'no task lives long enough to miss it', 'lower it, or raise `max`')
+  }
   if (review !== undefined) checkPerson(review.by, [...at, 'review', 'by'], linker)
   else if (productionEnvironments.has(purpose.environment)) {
     linker.warn(

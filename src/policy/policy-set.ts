@@ -34,6 +34,16 @@ export interface CompiledException {
   readonly maxSeconds: number | undefined
 }
 
+/** What a purpose asks of the tasks that work for it. */
+export interface TaskRule {
+  readonly required: boolean
+  readonly derive: boolean
+  readonly heartbeatSeconds: number | undefined
+  readonly maxSeconds: number | undefined
+  readonly grants: number | undefined
+  readonly active: number | undefined
+}
+
 /** One purpose ready to decide by. */
 export interface CompiledPurpose {
   readonly policy: PurposePolicy
@@ -42,6 +52,8 @@ export interface CompiledPurpose {
   readonly untilMs: number | undefined
   readonly review: { readonly everyMs: number; readonly lastMs: number } | undefined
   readonly when: Condition | undefined
+  /** `undefined` where the purpose says nothing of tasks. */
+  readonly task: TaskRule | undefined
   readonly credentials: readonly CompiledCredential[]
   /** Exceptions by the rule they relax; the one that lasts longest. */
   readonly exceptions: ReadonlyMap<ExceptionPolicy['relaxes'], CompiledException>

@@ -81,6 +81,16 @@ export function checkRequest({ request, credential, trail }: Case): Stop | undef
   return undefined
 }
 
+/** Whether the purpose asks for a task that the request does not name. */
+export function checkTask({ footing, request, trail }: Case): Stop | undefined {
+  if (footing.purpose.task?.required !== true) return undefined
+  if (request.task === '') {
+    return trail.fail('task_required', 'purpose.task', `${footing.purpose.policy.id} is for work within a task`)
+  }
+  trail.pass('purpose.task', 'the request is of a task')
+  return undefined
+}
+
 /** The condition of the purpose; a claim that is missing makes it false. */
 export function checkWhen(subject: Case): Stop | undefined {
   const { when } = subject.footing.purpose
@@ -142,8 +152,8 @@ export function checkStatic({ footing, credential, guardrails, nowMs, trail, lea
   return undefined
 }
 
-/** Live credentials and credentials in the last minute, against the limits of the purpose. */
-export function checkLimits({ footing, counters, trail }: Case): Stop | undefined {
+/** Live credentials and credentials in the last minute, against the limits of the purpose and those of its tasks. */
+export function checkLimits({ footing, counters, request, nowMs, trail }: Case): Stop | undefined {
   const { active, per_minute } = footing.purpose.policy.limits
   if (active !== undefined && counters.active >= active) {
     return {
@@ -154,6 +164,17 @@ export function checkLimits({ footing, counters, trail }: Case): Stop | undefine
   if (per_minute !== undefined && counters.lastMinute >= per_minute) {
     const detail = `${counters.lastMinute} of ${per_minute} in the last minute`
     return { ...trail.fail('limit_reached', 'limits.per_minute', detail), retryAfterSeconds: 60 }
+  }
+  const { task } = footing.purpose
+  if (task?.active !== undefined && counters.task !== undefined && counters.task.active >= task.active) {
+    const detail = `${counters.task.active} of ${task.active} of the task are alive`
+    return { ...trail.fail('limit_reached', 'task.active', detail), retryAfterSeconds: 30 }
+  }
+  if (task?.grants !== undefined && counters.task !== undefined && counters.task.grants >= task.grants) {
+    const detail = `the task was given ${counters.task.grants} of ${task.grants}`
+    // The task gets no more; what is left of its life is the longest anybody needs to wait for another.
+    const leftMs = Math.max(1_000, (request.taskEndsAtMs ?? nowMs) - nowMs)
+    return { ...trail.fail('limit_reached', 'task.grants', detail), retryAfterSeconds: Math.ceil(leftMs / 1000) }
   }
   return undefined
 }

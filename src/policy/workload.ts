@@ -15,6 +15,23 @@ const claimPattern: z.ZodType<ClaimPattern, ClaimPattern> = z.lazy(() =>
   z.union([textField(1024).min(1), z.number(), z.boolean(), z.record(claimName, claimPattern)]),
 )
 
+/** How the work of a purpose is cut into tasks. What is left out is not asked for. */
+const taskRule = z.strictObject({
+  required: z.boolean().default(false).describe('A request without a task is refused'),
+  derive: z
+    .boolean()
+    .default(false)
+    .describe(
+      'The pod or job that the token names is the task where the request names none; pipelines have it so anyway',
+    ),
+  heartbeat: durationField
+    .optional()
+    .describe('Ends a task whose holder has not said within this time that it is at work'),
+  max: durationField.optional().describe('Greatest life of a task; 24h when absent'),
+  grants: z.int().min(1).max(1_000_000).optional().describe('Credentials a task may take in all'),
+  active: z.int().min(1).max(1_000_000).optional().describe('Credentials of a task alive at once'),
+})
+
 const purpose = z.strictObject({
   id: nameField.describe('Name that callers ask for; unique within the workload'),
   because: textField(500).min(1).describe('The business reason, in words an auditor understands'),
@@ -40,6 +57,7 @@ const purpose = z.strictObject({
     })
     .default({})
     .describe('How many credentials this purpose may hold'),
+  task: taskRule.optional().describe('How the work is cut into tasks, whose credentials end with them'),
   renewable: z.boolean().default(false).describe('Whether a live credential may be extended'),
   review: z
     .strictObject({

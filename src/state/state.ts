@@ -9,7 +9,7 @@ export interface Versioned<T> {
 
 /** What the store may find a record by. Recomputed by the caller on every write. */
 export interface Indexing {
-  /** Exact-match labels, such as `workload=checkout`; at most 16, each at most 200 characters. */
+  /** Exact-match labels, such as `workload=checkout`; at most 24, each at most 200 characters. */
   readonly labels: readonly string[]
   /** When background work must look at the record again (ms since the epoch); absent when never. */
   readonly dueAtMs?: number

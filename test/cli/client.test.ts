@@ -459,6 +459,10 @@ describe('writ task', () => {
     opened_at: '2026-11-22T10:00:00.000Z',
     expires_at: '2026-11-22T11:00:00.000Z',
     ended_at: null,
+    heartbeat_due_at: null,
+    heartbeat_seconds: null,
+    run: null,
+    grants: 0,
   }
 
   it('prints the id alone, for a variable', async () => {

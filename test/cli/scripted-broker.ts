@@ -29,6 +29,8 @@ type Script = Readonly<Record<string, (request: Seen) => Answer | undefined>>
 export interface ScriptedBroker {
   readonly url: string
   readonly seen: readonly Seen[]
+  /** The Idempotency-Key of each request, in order. */
+  readonly keys: readonly (string | undefined)[]
   /** Requests to this method and path, such as `POST /v1/credentials`. */
   requests(route: string): readonly Seen[]
   waitFor(route: string, count?: number): Promise<readonly Seen[]>
@@ -38,6 +40,7 @@ export interface ScriptedBroker {
 /** `script` is keyed by method and path without the query; a route ending in `*` takes any path below. */
 export async function scriptedBroker(script: Script): Promise<ScriptedBroker> {
   const seen: Seen[] = []
+  const keys: (string | undefined)[] = []
   const server = createServer((request, response) => void answer(request, response))
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = []
@@ -50,6 +53,7 @@ export async function scriptedBroker(script: Script): Promise<ScriptedBroker> {
       body: text === '' ? undefined : JSON.parse(text),
     }
     seen.push(one)
+    keys.push(request.headers['idempotency-key']?.toString())
     const route = `${one.method} ${one.path.split('?')[0]}`
     const match = Object.keys(script).find((key) =>
       key.endsWith('*') ? route.startsWith(key.slice(0, -1)) : key === route,
@@ -70,6 +74,7 @@ export async function scriptedBroker(script: Script): Promise<ScriptedBroker> {
   return {
     url: `http://127.0.0.1:${address.port}`,
     seen,
+    keys,
     requests,
     waitFor: (route, count = 1) =>
       eventually(async () => (requests(route).length >= count ? requests(route) : undefined), `${count} × ${route}`),

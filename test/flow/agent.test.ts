@@ -69,7 +69,7 @@ test('an ended task gives nothing more and takes no heartbeat', async () => {
 
 test('without a task an agent gets nothing, and a task of another purpose does not help', async () => {
   const none = await world.issue('coding-agent', { purpose: 'fix-bug' })
-  expect(none).toMatchObject({ status: 403, body: { code: 'condition_failed', reasons: ['purpose.when'] } })
+  expect(none).toMatchObject({ status: 403, body: { code: 'task_required', reasons: ['purpose.task'] } })
   const task = await openTask('fix-bug')
   const other = await world.issue('coding-agent', { purpose: 'investigate', task, reason: 'a complaint' })
   expect(other).toMatchObject({ status: 403, body: { code: 'condition_failed', reasons: ['task.purpose'] } })

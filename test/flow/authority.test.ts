@@ -104,10 +104,11 @@ test('every thing that can be matched is matched, and one at a time', async () =
     body: { purpose: 'fix-bug', intent: 'a look' },
   })
   const matches = [
+    // First: the others end the task as well.
+    [{ task: body.task }, () => hold('coding-agent', { purpose: 'fix-bug', task: body.task })],
     [{ issuer: 'cluster-eu' }, () => hold('checkout', { purpose: 'read-orders' })],
     [{ purpose: 'try-changes' }, () => hold('checkout-staging', { purpose: 'try-changes' })],
     [{ owner: 'payments' }, () => hold('checkout', { purpose: 'read-orders' })],
-    [{ task: body.task }, () => hold('coding-agent', { purpose: 'fix-bug', task: body.task })],
     [{ all: true }, () => hold('checkout', { purpose: 'read-orders' })],
   ] as const
   for (const [match, open] of matches) {

@@ -388,7 +388,7 @@ async function play(
   const task = tasks.at(-1)
   switch (step) {
     case 'issue':
-      ids.push((await live.issue(task === undefined ? {} : { task })).grant.id)
+      ids.push((await live.issue(task !== undefined && (await live.tasks.stillOpen(task)) ? { task } : {})).grant.id)
       return
     case 'refuse':
     case 'lose': {
@@ -425,7 +425,7 @@ async function play(
         environment: 'prod',
         intent: 'i',
       }
-      tasks.push((await opened(live, { ...about, expiresAtMs: clock.now() + 600_000 }, by)).id)
+      tasks.push((await opened(live, { ...about, expiresAtMs: clock.now() + 86_400_000 }, by)).id)
       return
     }
     case 'endTask': {

@@ -15,6 +15,7 @@ import { noLog, testApp } from './harness.ts'
 interface Operation {
   operationId: string
   security: unknown[]
+  parameters?: { name: string; in: string; required?: boolean; schema: object }[]
   requestBody?: { required: boolean; content: Record<string, { schema: unknown }> }
   responses: Record<string, { content: Record<string, { schema: unknown }>; description: string }>
 }
@@ -78,6 +79,23 @@ describe('/openapi.json', () => {
         if (bearer) expect(operation.responses['401']?.description).toContain('`token_expired`')
       }
     }
+  })
+
+  test('says which routes take an Idempotency-Key, and what one is', async () => {
+    const { paths } = await document()
+    const taking = Object.entries(paths).flatMap(([path, operations]) =>
+      Object.values(operations).flatMap(({ parameters = [] }) =>
+        parameters.filter((one) => one.in === 'header').map((one) => ({ path, ...one })),
+      ),
+    )
+    expect(taking).toMatchObject(
+      ['/v1/credentials', '/v1/tasks'].map((path) => ({
+        path,
+        name: 'Idempotency-Key',
+        schema: { type: 'string', minLength: 1, maxLength: 255 },
+      })),
+    )
+    expect(taking.every(({ required }) => required !== true)).toBe(true)
   })
 
   test('shows a public log as what anybody may read', async () => {

@@ -40,6 +40,10 @@ const task: TaskView = {
   opened_at: at,
   expires_at: at,
   ended_at: null,
+  heartbeat_due_at: null,
+  heartbeat_seconds: null,
+  run: null,
+  grants: 0,
 }
 const approval: ApprovalView = {
   approval: approvalId,
@@ -166,7 +170,7 @@ const cases: readonly Case[] = [
     path: '/v1/tasks',
     body: { purpose: 'fix-bug', intent: 'Look at one order' },
     verb: 'openTask',
-    args: [{ purpose: 'fix-bug', intent: 'Look at one order' }],
+    args: [{ purpose: 'fix-bug', intent: 'Look at one order' }, undefined],
     value: task,
     status: 201,
   },
@@ -178,7 +182,7 @@ const cases: readonly Case[] = [
     path: `/v1/tasks/${taskId}/end`,
     body: { outcome: 'fixed' },
     verb: 'endTask',
-    args: [taskId, 'fixed'],
+    args: [taskId, { outcome: 'fixed' }],
     value: endedTask,
   },
   {

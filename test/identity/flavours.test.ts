@@ -75,7 +75,7 @@ describe('github-actions', () => {
   it('reads both forms of sub, and names the run and its attempt', async () => {
     const s = scene(issuer, { flavour: 'github-actions' })
     for (const claims of [byName, immutable]) {
-      expect((await s.identity(await s.sign(claims))).run).toBe('run/99/2')
+      expect((await s.identity(await s.sign(claims))).run).toBe('run/99/attempt/2')
     }
     expect((await s.identity(await s.sign({ ...byName, run_attempt: undefined }))).run).toBeUndefined()
   })
@@ -122,6 +122,52 @@ describe('github-actions', () => {
     for (const name of ['repository_id', 'repository_owner_id', 'run_id', 'run_attempt']) {
       for (const value of [456, '', '4a', '-1', '1'.repeat(21), null, '../1']) {
         expect(await judge({ ...byName, [name]: value }), `${name} ${value}`).toMatch(/^github.ids: /)
+      }
+    }
+  })
+})
+
+describe('gitlab', () => {
+  const claims = {
+    sub: 'project_path:shop/tools/deploy:ref_type:branch:ref:main',
+    project_path: 'shop/tools/deploy',
+    project_id: '22',
+    namespace_id: '72',
+    pipeline_id: '1212',
+    job_id: '1213',
+    user_id: '42',
+    runner_id: 1,
+  }
+  const judge = async (over: Record<string, unknown>): Promise<string> => {
+    const s = scene(issuer, { flavour: 'gitlab' })
+    return s.whyNot(await s.sign({ ...claims, ...over }))
+  }
+
+  it('names the job as the run', async () => {
+    const s = scene(issuer, { flavour: 'gitlab' })
+    expect((await s.identity(await s.sign(claims))).run).toBe('job/1213')
+    const { job_id: _, ...jobless } = claims
+    expect((await s.identity(await s.sign(jobless))).run).toBeUndefined()
+  })
+
+  it.each([
+    ['another project', { project_path: 'shop/tools/other' }],
+    ['a project that only begins alike', { project_path: 'shop/tools/deploy-2' }],
+    ['no project', { project_path: undefined }],
+    ['a project that is a list', { project_path: ['shop/tools/deploy'] }],
+  ])('a sub and a claim that name %s are refused', async (_, over) => {
+    expect(await judge(over)).toMatch(/^gitlab.subject: /)
+  })
+
+  it('takes a sub of another form, and the same path in another case', async () => {
+    expect(await judge({ sub: 'pipeline:shop' })).toBe('ok')
+    expect(await judge({ project_path: 'Shop/Tools/Deploy' })).toBe('ok')
+  })
+
+  it('ids are digits', async () => {
+    for (const name of ['project_id', 'namespace_id', 'pipeline_id', 'job_id', 'user_id']) {
+      for (const value of [22, '', '4a', '-1', '1'.repeat(21), null, '../1']) {
+        expect(await judge({ [name]: value }), `${name} ${value}`).toMatch(/^gitlab.ids: /)
       }
     }
   })

@@ -261,6 +261,21 @@ describe('what is allowed and worth a look is a warning', () => {
     expect(await warningsOf(pipeline('{ sub: "repo:acme@1/shop@2:ref:refs/heads/main" }'))).toEqual([])
     expect(await warningsOf(pipeline('{ repository_id: "1", repository_owner_id: "2" }'))).toEqual([])
   })
+  test('a GitLab project by path only; any project, and ids that are numbers, are errors', async () => {
+    const job = (claims: string): Record<string, string> => ({
+      ...pipeline(claims),
+      'github.yaml': github.replace('flavour: github-actions', 'flavour: gitlab'),
+    })
+    expect(await warningsOf(job('{ sub: "project_path:shop/app:ref_type:branch:ref:main" }'))).toEqual([
+      expect.stringContaining('add `project_id`'),
+    ])
+    expect(await warningsOf(job('{ project_id: "22", ref: main }'))).toEqual([])
+    expect(await problemsOf(job('{ sub: "project_path:shop/*:ref_type:branch:ref:main" }'))).toEqual([
+      expect.stringContaining('any project fits'),
+    ])
+    expect(await problemsOf(job('{ namespace_id: "7" }'))).toEqual([expect.stringContaining('any project fits')])
+    expect(await problemsOf(job('{ project_id: 22 }'))).toEqual([expect.stringContaining('put it in quotes: "22"')])
+  })
   test('any repository of an owner, and ids that are numbers, are errors', async () => {
     expect(await problemsOf(pipeline('{ repository_owner_id: "2" }'))).toEqual([
       expect.stringContaining('any repository fits'),

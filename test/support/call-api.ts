@@ -23,10 +23,12 @@ export interface Body {
   readonly secret: Readonly<Record<string, string>>
   readonly issued_at: string
   readonly expires_at: string
+  readonly opened_at: string
+  readonly heartbeat_due_at: string
   readonly ttl_capped_by: readonly string[]
   readonly ledger: { readonly index: number; readonly receipt: string; readonly size: number }
   readonly ids: readonly { readonly type: string; readonly value: string }[]
-  readonly grants: readonly { readonly grant: string; readonly outcome: string }[]
+  readonly grants: readonly { readonly grant: string; readonly outcome: string; readonly latency_ms: number }[]
   readonly approvals: readonly { readonly approval: string }[]
   readonly entries: readonly {
     readonly index: number

@@ -222,7 +222,11 @@ export function grantsStage(
       task: options.task,
       approval: undefined,
     }
-    const opening = openGrant(id, { ...access, ...options.as }, origin, clock.now())
+    const counted = options.task === undefined ? undefined : await tasks.count(options.task, undefined)
+    const opening = {
+      ...openGrant(id, { ...access, ...options.as }, origin, clock.now()),
+      ...(counted?.ok === true && { taskGrant: counted.value }),
+    }
     const opened = await registry.open(opening, options.limits ?? access.limits, () => admitted(opening))
     if (!opened.ok) throw new Error(opened.refusal.code)
     const { grant } = await registry.record(opening, {
@@ -237,6 +241,7 @@ export function grantsStage(
       ceilings: access.ceilings.map((ceiling) => ({ ...ceiling })),
       data: ['orders'],
       sensitivity: 'medium',
+      task_grant: opening.taskGrant,
     })
     return grant
   }

@@ -3,6 +3,7 @@ import type { IssuedCredential } from '../../contract/credential.ts'
 import { relaySignals, runChild, type SignalRelay, signalStatus } from '../child.ts'
 import { type Command, type Io, UsageError } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
+import { type ExecTask, execTask } from '../exec-task.ts'
 import type { BrokerClient } from '../http-client.ts'
 import { explainPending, obtain, requestHelp, requestOptions, toRequest } from '../obtain.ts'
 import { parseOptions } from '../options.ts'
@@ -16,10 +17,14 @@ usage: writ exec --purpose P [options] -- COMMAND [ARGUMENT…]
 Fetches a credential, runs COMMAND with it in its environment, renews it at two thirds of its life, and hands it back when
 COMMAND ends, however it ends. Signals go to COMMAND. Nothing is restarted.
 
+With --intent it opens a task of its own, says while COMMAND runs that it is at work, and ends it after. The task of a CI job, which
+its token names, ends with the last command of the job that hands back; one that --task names goes on.
+
 ${requestHelp}
+  --intent TEXT       open a task: what COMMAND is about to do, in words an auditor can read
   --env NAME=field    put this field of the secret into the variable NAME; may be repeated. Without it every field goes
-                      into a variable of its own name in upper case (USERNAME, PASSWORD). WRIT_GRANT and
-                      WRIT_EXPIRES_AT are always set.
+                      into a variable of its own name in upper case (USERNAME, PASSWORD). WRIT_GRANT,
+                      WRIT_TASK and WRIT_EXPIRES_AT are set where there is one.
 ${clientHelp}
 
 Exit status: that of COMMAND; 128 and the number of the signal that ended it; 126 when it cannot be run, 127 when there is
@@ -28,6 +33,7 @@ no such command. Before COMMAND runs: 2 usage, 3 refused by policy, 4 not authen
 examples:
   writ exec --purpose read-orders --env PGUSER=username --env PGPASSWORD=password -- psql -h db orders
   writ exec --purpose deploy --task "$TASK" -- ./deploy.sh
+  writ exec --purpose fix-bug --intent "find why order 42 was billed twice" -- ./agent.sh
 `
 
 /** `writ exec`: run a command with a credential that dies with it. */
@@ -45,6 +51,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     ...clientOptions,
     ...requestOptions,
     env: { type: 'string', multiple: true },
+    intent: { type: 'string' },
   })
   if (command.length === 0) throw new UsageError('which command? write it after --')
   const mapping = parseMapping(values.env ?? [])
@@ -56,14 +63,21 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   // From here on no signal may end this process before the credential is handed back.
   const signals = relaySignals(io)
   try {
-    const answer = await obtain(client, request, values.wait === true, io, () => signals.ended() !== undefined)
-    if ('approval' in answer) return interrupted(signals) ?? explainPending(answer, io)
+    const task = await execTask(client, { purpose: request.purpose, task: request.task, intent: values.intent }, io)
+    const asked = task.named === undefined ? request : { ...request, task: task.named }
+    let issued: IssuedCredential | undefined
+    let outcome = 'nothing was run'
     try {
-      return (
-        interrupted(signals) ?? (await runWith(answer, mapping, { client, command, ttl: request.ttl, signals, io }))
-      )
+      const answer = await obtain(client, asked, values.wait === true, io, () => signals.ended() !== undefined)
+      if ('approval' in answer) return interrupted(signals) ?? explainPending(answer, io)
+      issued = answer
+      task.begin(answer.task)
+      const stopped = interrupted(signals)
+      const status = stopped ?? (await runWith(answer, mapping, { client, command, ttl: request.ttl, signals, io }))
+      if (stopped === undefined) outcome = `exit status ${status}`
+      return status
     } finally {
-      await handBack(answer, client, io)
+      await handBack(issued, task, outcome, client, io)
     }
   } finally {
     signals.close()
@@ -101,8 +115,21 @@ async function runWith(
   }
 }
 
-// The exit status is the command's: a hand-back that failed is said aloud, and the credential ends by itself.
-async function handBack(issued: IssuedCredential, client: BrokerClient, io: Io): Promise<void> {
+// The exit status is the command's: a hand-back that failed is said aloud, and the credential ends by itself. Its own task takes the
+// credential with it; the task of a job is left to the others of the job until it holds nothing more.
+async function handBack(
+  issued: IssuedCredential | undefined,
+  task: ExecTask,
+  outcome: string,
+  client: BrokerClient,
+  io: Io,
+): Promise<void> {
+  if (task.isOwn && (await task.end(outcome))) return
+  if (issued !== undefined) await revoke(issued, client, io)
+  if (!task.isOwn) await task.end(outcome)
+}
+
+async function revoke(issued: IssuedCredential, client: BrokerClient, io: Io): Promise<void> {
   try {
     await client.revoke(issued.grant, 'the command it was for has ended')
   } catch (error) {

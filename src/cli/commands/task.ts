@@ -33,7 +33,8 @@ ${clientHelp}
 const heartbeatUsage = `
 usage: writ task heartbeat TASK [options]
 
-Says that the task is still at work.
+Says that the task is still at work, and when that must be said again. Where the purpose asks for heartbeats, a task
+that misses one ends, and its grants with it; writ exec says it by itself while its command runs.
 
   --json              the whole task
 ${clientHelp}
@@ -90,7 +91,7 @@ async function runStart(args: readonly string[], io: Io): Promise<number> {
 async function runEnd(args: readonly string[], io: Io): Promise<number> {
   const options = { ...clientOptions, outcome: { type: 'string' }, json: { type: 'boolean' } } as const
   const { values, positionals } = parseOptions(args, options, ['TASK'])
-  const ended = await connect(values, io).endTask(positionals[0] ?? '', values.outcome)
+  const ended = await connect(values, io).endTask(positionals[0] ?? '', { outcome: values.outcome })
   if (values.json) writeJson(io, ended)
   else {
     io.stdout(`${ended.task} ended with ${ended.grants.length} grants\n`)
@@ -110,6 +111,9 @@ async function runHeartbeat(args: readonly string[], io: Io): Promise<number> {
   const { values, positionals } = parseOptions(args, { ...clientOptions, json: { type: 'boolean' } }, ['TASK'])
   const task = await connect(values, io).heartbeat(positionals[0] ?? '')
   if (values.json) writeJson(io, task)
-  else io.stdout(`${task.task} is open until ${task.expires_at}\n`)
+  else {
+    const next = task.heartbeat_due_at === null ? '' : `; the next heartbeat is due at ${task.heartbeat_due_at}`
+    io.stdout(`${task.task} is open until ${task.expires_at}${next}\n`)
+  }
   return exit.done
 }

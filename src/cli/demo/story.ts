@@ -61,7 +61,7 @@ export function story({ as, databaseUrl, policies }: Stage): readonly Scene[] {
       async show() {
         const problem = await problemOf(as('coding-agent').issue({ purpose: 'fix-bug' }))
         return {
-          ok: problem?.code === 'condition_failed',
+          ok: problem?.code === 'task_required',
           words:
             problem === undefined
               ? 'it was not refused'
@@ -89,7 +89,7 @@ export function story({ as, databaseUrl, policies }: Stage): readonly Scene[] {
       step: 'task_end',
       title: 'The task ends, and its credential with it',
       async show() {
-        const { grants } = await as('coding-agent').endTask(task, 'corrected')
+        const { grants } = await as('coding-agent').endTask(task, { outcome: 'corrected' })
         const refused = await isRefused(user('coding-agent'))
         const [first] = grants
         return {

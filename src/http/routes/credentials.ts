@@ -18,7 +18,8 @@ export const credentialRoutes = (broker: Broker): readonly Route[] => [
       { status: 202, description: 'A person must say yes first', content: pendingApprovalSchema },
     ],
     codes: [...decisionCodes, ...issuanceCodes],
-    handle: ({ caller, body }) => broker.issue(caller, body),
+    idempotent: true,
+    handle: ({ caller, body, idempotencyKey }) => broker.issue(caller, body, idempotencyKey),
     write: (value) => (value.status === 'issued' ? writeIssued(value) : jsonReply(202, value.body)),
   }),
 ]

@@ -15,8 +15,9 @@ export const taskRoutes = (broker: Broker): readonly Route[] => [
     summary: 'Open a task with a stated intent',
     body: taskRequestSchema,
     answers: [{ status: 201, description: 'The open task', content: taskSchema }],
-    codes: decisionCodes,
-    handle: ({ caller, body }) => broker.openTask(caller, body),
+    codes: [...decisionCodes, 'state_conflict'],
+    idempotent: true,
+    handle: ({ caller, body, idempotencyKey }) => broker.openTask(caller, body, idempotencyKey),
   }),
   bearerRoute({
     method: 'get',
@@ -35,8 +36,8 @@ export const taskRoutes = (broker: Broker): readonly Route[] => [
     summary: 'Say that the task is still at work',
     id: 'task',
     body: nothing,
-    answers: [{ status: 200, description: 'The task', content: taskSchema }],
-    codes: ['workload_unknown', 'workload_ambiguous', 'role_required', 'not_found', 'state_conflict'],
+    answers: [{ status: 200, description: 'The task, and when it must be heard of next', content: taskSchema }],
+    codes: [...decisionCodes, 'role_required', 'not_found', 'state_conflict'],
     handle: ({ caller, id }) => broker.heartbeat(caller, id),
   }),
   bearerRoute({
@@ -57,6 +58,6 @@ export const taskRoutes = (broker: Broker): readonly Route[] => [
       'state_conflict',
       'vault_unavailable',
     ],
-    handle: ({ caller, id, body }) => broker.endTask(caller, id, body.outcome),
+    handle: ({ caller, id, body }) => broker.endTask(caller, id, body),
   }),
 ]

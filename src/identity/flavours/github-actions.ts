@@ -10,7 +10,8 @@ const immutableSubject = /^repo:([A-Za-z0-9_-]+)@([0-9]{1,20})\/([A-Za-z0-9._-]+
  * GitHub Actions job tokens (docs.github.com, "OpenID Connect reference"). A `sub` that starts with `repo:` is read in
  * both forms, by name (`repo:o/r:…`) and immutable (`repo:o@id/r@id:…`), and must agree with the claims that name the
  * repository. An organisation may have chosen a different `sub`; then `repository` must be there. The run is the workflow
- * run and its attempt.
+ * run and its attempt: no claim that every GitHub server writes names the job, and a run is started again as another attempt.
+ * Jobs of one attempt that work for one purpose therefore share a run.
  */
 export const githubActions: Flavour = {
   name: 'github-actions',
@@ -22,7 +23,7 @@ export const githubActions: Flavour = {
   },
   run(claims) {
     const { run_id: id, run_attempt: attempt } = claims
-    return typeof id === 'string' && typeof attempt === 'string' ? `run/${id}/${attempt}` : undefined
+    return typeof id === 'string' && typeof attempt === 'string' ? `run/${id}/attempt/${attempt}` : undefined
   },
 }
 

@@ -119,6 +119,13 @@ const sources: readonly Source[] = [
   column('match', 'text'),
   column('teams', 'json'),
   column('hold', 'integer'),
+  column('task_grant', 'integer'),
+  column('retry_key', 'text', 'idempotency_key'),
+  column('retry_request', 'text', 'idempotency_request'),
+  column('replaces', 'text'),
+  column('params_sealed', 'text', 'caller_params'),
+  column('heartbeat', 'integer'),
+  column('run', 'text'),
 ]
 
 export const columns: readonly Column[] = sources

@@ -24,6 +24,7 @@ type TextClass =
   | 'revocation'
   | 'role'
   | 'rule'
+  | 'run'
   | 'sealed'
   | 'setting'
   | 'signal'
@@ -92,6 +93,12 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   sensitivity: 'kept',
   reason: 'text',
   exception: 'exception',
+  task_grant: 'kept',
+  // Made of names and of a key that a caller may have chosen badly.
+  idempotency_key: 'digest',
+  idempotency_request: 'digest',
+  replaces: 'grant',
+  caller_params: 'sealed',
   'lease.hash': 'kept',
   'lease.sealed': 'sealed',
   'ids[].type': 'kept',
@@ -114,6 +121,8 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   digest: 'digest',
   complete: 'kept',
   intent: 'text',
+  heartbeat: 'kept',
+  run: 'run',
   'task.ended outcome': 'text',
   grants: 'kept',
   source: 'issuer',

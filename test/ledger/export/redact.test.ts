@@ -42,7 +42,13 @@ describe('the rules of redaction', () => {
         ({ kind, path, node }) => isFreeText(node) === free && (treatmentOf(kind, path) === 'kept') === free,
       )
     expect(kept(true).map(({ path }) => path)).toEqual(publicTexts)
-    expect([...new Set(kept(false).map(({ path }) => path))]).toEqual(['trace', 'params', 'digest'])
+    expect([...new Set(kept(false).map(({ path }) => path))]).toEqual([
+      'trace',
+      'idempotency_key',
+      'idempotency_request',
+      'params',
+      'digest',
+    ])
   })
 })
 
