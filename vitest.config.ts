@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
@@ -5,5 +6,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     testTimeout: 30_000,
     hookTimeout: 120_000,
+    // The slow files wait for servers more than they compute, so even two processors need not keep one for the runner itself.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
   },
 })
