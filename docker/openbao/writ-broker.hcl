@@ -34,4 +34,5 @@ path "auth/token/lookup-accessor" { capabilities = ["update"] }
 # The broker's own token.
 path "auth/token/lookup-self"     { capabilities = ["read"] }
 path "auth/token/renew-self"      { capabilities = ["update"] }
+path "auth/token/revoke-self"     { capabilities = ["update"] }
 path "sys/capabilities-self"      { capabilities = ["update"] }

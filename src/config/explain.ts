@@ -30,7 +30,7 @@ export function explain(
   }
   const where = origins.get(key) ?? locate(issue.path)
   const setting = listSettings().find((candidate) => candidate.path.join('.') === key)
-  if (issue.code === 'invalid_type' && issue.message.endsWith('received undefined')) {
+  if (isMissing(issue)) {
     return [
       {
         where,
@@ -43,6 +43,14 @@ export function explain(
   const message = issue.message.replace(/^Invalid (input|option|string): /, '')
   const fix = fixOfRule(issue) ?? (setting === undefined ? 'correct it' : fixForWrong(setting))
   return [{ where, message: `${subject}: ${message}`, fix }]
+}
+
+/** Nothing was written there, whichever of several forms would have been right. */
+function isMissing(issue: z.core.$ZodIssue): boolean {
+  if (issue.code === 'invalid_union') {
+    return issue.errors.length > 0 && issue.errors.every(([first]) => first?.path.length === 0 && isMissing(first))
+  }
+  return issue.code === 'invalid_type' && issue.message.endsWith('received undefined')
 }
 
 // Keys that hold further keys, where naming the key alone would not help.

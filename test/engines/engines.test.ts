@@ -187,6 +187,7 @@ describe('what Vault must allow', () => {
     ])
     expect(needs(engines, { engine: 'database' }, 'wrapped').slice(6)).toEqual([
       'update auth/token/create',
+      'update auth/token/lookup-accessor',
       'update auth/token/revoke-accessor',
     ])
     expect(needs(engines, { engine: 'pki' })).toEqual([

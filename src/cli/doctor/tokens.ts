@@ -3,6 +3,9 @@ import { type Readiness, readinessSchema } from '../../contract/readiness.ts'
 import { type Finding, good } from './finding.ts'
 import { askHere } from './health.ts'
 
+// No more of it than is asked for: the rest may differ from version to version.
+const tokensSchema = readinessSchema.pick({ vault: true })
+
 /** Which Vault tokens the broker that runs here keeps alive, and what hangs on them; nothing when none runs here. */
 export async function checkTokens(config: Config): Promise<Finding[]> {
   const answer = await askHere(config, '/readyz')
@@ -18,9 +21,9 @@ export async function checkTokens(config: Config): Promise<Finding[]> {
 
 function tokensIn(body: string | undefined): Readiness['vault']['tokens'] {
   try {
-    return readinessSchema.parse(JSON.parse(body ?? '')).vault.tokens
+    return tokensSchema.parse(JSON.parse(body ?? '')).vault.tokens
   } catch {
-    // Another program listens there, or a broker of another version.
+    // Another program listens there, or a broker of quite another version.
     return []
   }
 }
