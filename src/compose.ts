@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path'
 import { type Clock, systemClock } from './base/clock.ts'
 import { BrokerFault, messageOf } from './base/errors.ts'
 import type { Log } from './base/log.ts'
+import { releaseMemory } from './base/memory.ts'
 import { createTrace } from './base/trace.ts'
 import { createBrake } from './broker/brake.ts'
 import { createJustified } from './broker/justified.ts'
@@ -205,6 +206,10 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     // Vault may be slow or down; that keeps credentials from being issued, not the broker from answering.
     void session.start().then(reconciler.start)
     orders.resume()
+    // The folder may have changed while no broker ran, and a kill may have come between a change and the ends it asks for.
+    policies.follow(justified.changed)
+    await justified.all().catch((error: unknown) => log.error({ error: messageOf(error) }, 'policy.change_failed'))
+    if (resumed.entries >= manyEntries) await releaseMemory(log)
     const server = await startServer({ app, ...listenOf(config), clock, log, docsUrlBase: config.url })
     opened.push(async () => {
       draining.abort()
@@ -218,9 +223,6 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     })
     sweep.start()
     signals.start()
-    // The folder may have changed while no broker ran, and a kill may have come between a change and the ends it asks for.
-    policies.follow(justified.changed)
-    void justified.all().catch((error: unknown) => log.error({ error: messageOf(error) }, 'policy.change_failed'))
 
     return {
       url: server.url,
@@ -238,6 +240,9 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     throw error
   }
 }
+
+/** Entries from which reading the ledger, and judging what it left, leave more behind than a broker weighs. */
+const manyEntries = 20_000
 
 function engineOr(engines: Engines) {
   return (kind: string) => {

@@ -1,6 +1,5 @@
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
-import { releaseMemory } from '../base/memory.ts'
 import type { Brake } from '../broker/brake.ts'
 import type { Approvals } from '../grants/approvals.ts'
 import type { Findings } from '../grants/findings.ts'
@@ -35,13 +34,10 @@ interface Parts {
   readonly log: Log
 }
 
-/** Entries from which reading the ledger leaves more behind than a broker weighs. */
-const manyEntries = 20_000
-
 /**
- * Puts memory where the record left it, and keeps note from then on of what a next start must read.
+ * Puts memory where the record left it, and keeps note from then on of what a next start must read. `entries` is how many were read.
  */
-export async function resume(parts: Parts): Promise<{ readonly stop: () => Promise<void> }> {
+export async function resume(parts: Parts): Promise<{ readonly entries: number; readonly stop: () => Promise<void> }> {
   const { dir, key, ledger, state, policies, findings, signals, brake, clock, log } = parts
   const useIn = recordedUses(() => policies.current().issuers)
   const openEntries = createOpenEntries({
@@ -61,7 +57,6 @@ export async function resume(parts: Parts): Promise<{ readonly stop: () => Promi
       if (use !== undefined && use.untilMs > clock.now()) await state.claim(use.key, use.untilMs)
     },
   })
-  if (entries >= manyEntries) await releaseMemory(log)
   const unsubscribe = ledger.subscribe((stored) => {
     openEntries.see(stored)
     brake.see(stored)
@@ -70,6 +65,7 @@ export async function resume(parts: Parts): Promise<{ readonly stop: () => Promi
   })
   const following = restart.follow(() => Float64Array.from([...openEntries.list(), ...signals.list()]).sort())
   return {
+    entries,
     async stop() {
       await following.stop()
       unsubscribe()

@@ -2,7 +2,7 @@ import { getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
 /** How much more than after the last collection may be in use before the next one. */
-const mayGrow = { times: 1.25, bytes: 2 * 1024 * 1024 }
+const mayGrow = { times: 1.1, bytes: 1024 * 1024 }
 
 /**
  * What collects the garbage of this thread at once, when there is enough of it. Left to itself, V8 lets the heap of a thread that makes
