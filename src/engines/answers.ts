@@ -25,7 +25,7 @@ export function faultOf(thrown: unknown, verb: Verb, path: string, policy = 'of 
   if (!isRefused(thrown)) return new VaultFault('unreadable', `${what}: ${faultRules.unreadable.text}`)
   const { statusCode: status, body } = thrown.response
   const { name: errorClass, hint } = classify(body.errors)
-  const kind = kindOf(status, errorClass, body.fromVault)
+  const kind = kindOf(status, errorClass, body.fromVault, path.startsWith('sys/leases/revoke'))
   const said = `${status}${errorClass === '' ? '' : `, ${errorClass}`}`
   const details = {
     status,
@@ -49,9 +49,10 @@ export function faultOf(thrown: unknown, verb: Verb, path: string, policy = 'of 
 
 const loginHint = 'It does not take what the broker logs in with; compare that with the role of the login method'
 
-function kindOf(status: number, errorClass: string, fromVault: boolean): FaultKind {
+function kindOf(status: number, errorClass: string, fromVault: boolean, revokes: boolean): FaultKind {
   if (errorClass === 'sealed' && status >= 500) return 'sealed'
-  if (errorClass === 'interrupted' && status >= 500) return 'interrupted'
+  // OpenBao answers 400 to a revocation that was cut short as well.
+  if (errorClass === 'interrupted' && (status >= 500 || revokes)) return 'interrupted'
   if (status === 429) return 'rate_limited'
   // 307: a standby that cannot forward names the active node; its address is not followed, the token stays here.
   if (status === 307 || status === 412 || status === 472 || status === 473 || errorClass === 'standby') return 'standby'

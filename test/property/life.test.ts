@@ -1,4 +1,5 @@
-import { cp, rename, rm } from 'node:fs/promises'
+import { cp, readdir, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Secret } from '../../src/base/secret.ts'
@@ -206,13 +207,31 @@ const restart = fc.constant(step('restart', async (_, { world }) => world.restar
 const crash = fc.constant(
   step('crash', async (_, { world }) => {
     const { dir } = world.ledger
-    await cp(dir, `${dir}.crashed`, { recursive: true })
+    await copyAsOfOneMoment(dir, `${dir}.crashed`)
     await world.stopBroker()
     await rm(dir, { recursive: true })
     await rename(`${dir}.crashed`, dir)
     await world.restart()
   }),
 )
+
+/** A checkpoint may be published meanwhile; the copy is taken again until nothing was. */
+async function copyAsOfOneMoment(from: string, to: string): Promise<void> {
+  const look = async () => {
+    const files = (await readdir(from, { recursive: true, withFileTypes: true })).filter((found) => found.isFile())
+    const told = files.map(async ({ parentPath, name }) => {
+      const { mtimeMs, size } = await stat(join(parentPath, name))
+      return `${join(parentPath, name)} ${size} ${mtimeMs}`
+    })
+    return (await Promise.all(told)).sort().join('\n')
+  }
+  await eventually(async () => {
+    await rm(to, { recursive: true, force: true })
+    const before = await look()
+    await cp(from, to, { recursive: true })
+    return before === (await look()) ? true : undefined
+  }, 'a moment in which nothing is written')
+}
 
 const kept = new Map<Holder, string>()
 const editPolicy = fc.constantFrom<Holder>('checkout', 'coding-agent').map((holder) =>
