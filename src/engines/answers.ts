@@ -51,7 +51,7 @@ const loginHint = 'It does not take what the broker logs in with; compare that w
 
 function kindOf(status: number, errorClass: string, fromVault: boolean, revokes: boolean): FaultKind {
   if (errorClass === 'sealed' && status >= 500) return 'sealed'
-  // OpenBao answers 400 to a revocation that was cut short as well.
+  // OpenBao answers 400 to a revocation as well: "failed to delete lease entry: leadership lost while committing log".
   if (errorClass === 'interrupted' && (status >= 500 || revokes)) return 'interrupted'
   if (status === 429) return 'rate_limited'
   // 307: a standby that cannot forward names the active node; its address is not followed, the token stays here.

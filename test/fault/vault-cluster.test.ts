@@ -95,10 +95,7 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
     const away = ({ status, body, headers }: Awaited<ReturnType<World['api']>>, what: string): void => {
       refusals += 1
       seen.retryAfter.push(headers.get('retry-after'))
-      // Some of what a server says of a revocation that its fail-over cut short cannot be told from a refusal: it is kept all the same.
-      const kept = what === 'revoke' && body.code === 'engine_refused'
-      if ((status !== 503 || body.code !== 'vault_unavailable') && !kept)
-        seen.odd.push(`${what}: ${status} ${body.code}`)
+      if (status !== 503 || body.code !== 'vault_unavailable') seen.odd.push(`${what}: ${status} ${body.code}`)
     }
     async function client(): Promise<void> {
       for (let turn = 0; going; turn += 1) {
