@@ -6,7 +6,7 @@ import type { Grant } from '../grants/grant.ts'
 import { awaitReceipt } from '../ledger/search/await-receipt.ts'
 import type { Access } from '../policy/decision.ts'
 import type { Entered } from './desk.ts'
-import { heldOr } from './held.ts'
+import { heldByOrder } from './held.ts'
 import type { Recorded } from './mint.ts'
 import type { BrokerDeps } from './stages.ts'
 import { expiryOf } from './views.ts'
@@ -58,7 +58,8 @@ export function createDelivering(deps: BrokerDeps): Delivering {
         if (order !== undefined) {
           const { id: revocation, reason, orderedBy, orderedAtMs: sinceMs } = order
           await deps.ender.endOrPostpone(grant, { cause: 'kill_switch', reason, by: orderedBy, revocation, sinceMs })
-          return heldOr(deps.orders, grant)
+          // Of the order that was found, also when it was lifted since: the secret has ended.
+          return heldByOrder(order)
         }
         if (grant.status === 'active' && (await tasks.stillOpen(grant.task))) return ok(undefined)
       } catch (error) {
