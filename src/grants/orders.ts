@@ -77,7 +77,8 @@ const mostOrders = 1_000
 const mostGrants = 1_000_000
 const stopWithinMs = 3_000
 
-interface Kept {
+/** It is itself what is matched while it holds. */
+interface Kept extends Matching {
   record: OrderRecord
   ids: string[]
   /** Grants that have not ended. */
@@ -102,7 +103,7 @@ interface Deps {
 export function createOrders({ registry, ledger, ender, clock, log }: Deps): Orders {
   // All of it follows from the ledger, so it is kept here and not in the state that replicas share.
   const kept = new Map<string, Kept>()
-  const holds = createHolds<Matching & { readonly of: Kept }>()
+  const holds = createHolds<Kept>()
   const running = new Set<Promise<void>>()
   let stopped = false
 
@@ -127,7 +128,11 @@ export function createOrders({ registry, ledger, ender, clock, log }: Deps): Ord
 
   function keep(record: OrderRecord): Kept {
     follow()
+    const { by, name, teams } = record
     const order: Kept = {
+      by,
+      name,
+      teams,
       record,
       ids: [],
       waiting: new Set(),
@@ -139,22 +144,13 @@ export function createOrders({ registry, ledger, ender, clock, log }: Deps): Ord
       completed: Promise.withResolvers(),
     }
     kept.set(record.id, order)
-    holds.add(holdOf(order))
+    holds.add(order)
     return order
-  }
-
-  // One object for each order, or it could not be taken away again.
-  const holdsOf = new WeakMap<Kept, Matching & { readonly of: Kept }>()
-  function holdOf(order: Kept): Matching & { readonly of: Kept } {
-    const { by, name, teams } = order.record
-    const hold = holdsOf.get(order) ?? { by, name, teams, of: order }
-    holdsOf.set(order, hold)
-    return hold
   }
 
   function forget(order: Kept): void {
     kept.delete(order.record.id)
-    holds.remove(holdOf(order))
+    holds.remove(order)
   }
 
   /** Lets go of what ended long ago. */
@@ -301,8 +297,8 @@ export function createOrders({ registry, ledger, ender, clock, log }: Deps): Ord
       return [...kept.values()].reverse().map(view)
     },
     heldBy(subject) {
-      const hold = holds.find(subject, ({ of }) => stands(of))
-      return hold === undefined ? undefined : view(hold.of)
+      const order = holds.find(subject, stands)
+      return order === undefined ? undefined : view(order)
     },
     isHolding: (order) => {
       const known = keptOf(order)

@@ -38,8 +38,6 @@ interface Model {
   readonly tasks: Map<string, { readonly endsMs: number; open: boolean }>
   /** Purposes that the policies have at the moment. */
   readonly allowed: Record<Holder, boolean>
-  /** What was done, for whoever reads a failure. */
-  readonly done: string[]
 }
 
 interface Real {
@@ -102,7 +100,6 @@ function step(name: string, run: (model: Model, real: Real) => Promise<void>): S
       passTime(model, real.clock, 0)
       settle(model, real.clock.now())
       await run(model, real)
-      model.done.push(name)
       await agree(model, real)
     },
     toString: () => name,
@@ -322,5 +319,5 @@ async function blank(world: World): Promise<Model> {
     const body = { match: { workload: holder }, reason: 'a new beginning' }
     expect((await world.api('POST', '/v1/revocations', { as: 'dana@security', body })).status).toBe(200)
   }
-  return { grants: new Map(), tasks: new Map(), allowed: { checkout: true, 'coding-agent': true }, done: [] }
+  return { grants: new Map(), tasks: new Map(), allowed: { checkout: true, 'coding-agent': true } }
 }
