@@ -116,15 +116,15 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const verifier = createVerifier({ issuers: () => policies.current().issuers, clock, log, ...options.identity })
     opened.push(async () => verifier.close())
     const refusals = createRefusals({ ledger, clock })
+    const findings = createFindings(ledger)
     const signals = createSignals({
       verifySet: verifier.verifySet,
       policies: policies.current,
       endAll: (grants, order) => endAll(ender, grants, order),
       setLifeSeconds,
       count: metrics.signal,
-      ...{ state, ledger, refusals, registry, tasks, approvals, clock, log },
+      ...{ state, ledger, findings, refusals, registry, tasks, approvals, clock, log },
     })
-    const findings = createFindings(ledger)
     const brake = createBrake({ limits: config.policyChange.brake, ledger, clock, log })
     const openLease = sealer.open
     const ended = { registry, tasks, ender, state, engine, openLease }

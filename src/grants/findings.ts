@@ -10,6 +10,8 @@ export interface Findings {
   see(stored: StoredEntry): void
   /** Records the finding unless it is open already; true when it was not. */
   open(finding: Omit<Opened, 'kind'>): Promise<boolean>
+  /** The same for one that may say something else by now, such as another deadline: it is opened anew then. */
+  restate(finding: Omit<Opened, 'kind'>): Promise<boolean>
   /** Records that it is over; true when it was open. */
   close(name: string, by: Provenance): Promise<boolean>
   /** Names of open findings that begin so. */
@@ -17,34 +19,42 @@ export interface Findings {
 }
 
 export function createFindings(ledger: Pick<Ledger, 'append'>): Findings {
-  const open = new Set<string>()
+  /** What each says. */
+  const open = new Map<string, string>()
+
+  async function record(finding: Omit<Opened, 'kind'>): Promise<true> {
+    const before = open.get(finding.finding)
+    // Before it is on record, so that nobody else records it too.
+    open.set(finding.finding, finding.detail)
+    try {
+      await ledger.append({ ...finding, kind: 'finding.opened' })
+      return true
+    } catch (fault) {
+      if (before === undefined) open.delete(finding.finding)
+      else open.set(finding.finding, before)
+      throw fault
+    }
+  }
+
   return {
     see({ entry }) {
-      if (entry.kind === 'finding.opened') open.add(entry.finding)
+      if (entry.kind === 'finding.opened') open.set(entry.finding, entry.detail)
       if (entry.kind === 'finding.closed') open.delete(entry.finding)
     },
-    async open(finding) {
-      if (open.has(finding.finding)) return false
-      // Before it is on record, so that nobody else records it too.
-      open.add(finding.finding)
-      try {
-        await ledger.append({ ...finding, kind: 'finding.opened' })
-        return true
-      } catch (fault) {
-        open.delete(finding.finding)
-        throw fault
-      }
-    },
+    open: async (finding) => !open.has(finding.finding) && record(finding),
+    restate: async (finding) => open.get(finding.finding) !== finding.detail && record(finding),
     async close(name, by) {
-      if (!open.delete(name)) return false
+      const before = open.get(name)
+      if (before === undefined) return false
+      open.delete(name)
       try {
         await ledger.append({ ...by, kind: 'finding.closed', finding: name })
         return true
       } catch (fault) {
-        open.add(name)
+        open.set(name, before)
         throw fault
       }
     },
-    named: (prefix) => [...open].filter((name) => name.startsWith(prefix)),
+    named: (prefix) => [...open.keys()].filter((name) => name.startsWith(prefix)),
   }
 }

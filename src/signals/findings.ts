@@ -15,9 +15,6 @@ export interface Finding {
 const prefixes = { owner: 'owner-left-', member: 'member-left-', renamed: 'identifier-changed-' } as const
 const longestKey = 150
 
-/** Whether a finding is one of ours to open and to close. */
-export const isOurs = (finding: string): boolean => Object.values(prefixes).some((prefix) => finding.startsWith(prefix))
-
 const nameOf = (prefix: string, key: string): string => prefix + (key.length <= longestKey ? key : sha256Hex(key))
 
 /** The finding that the policies name somebody who is called otherwise now. */
@@ -53,12 +50,17 @@ export function findingsOf(
   return found
 }
 
-/** Of the open findings about names, those whose subject the policies no longer mention. */
-export function settledNames(set: PolicySet, open: Iterable<string>): readonly string[] {
-  const about = [...open].filter((name) => name.startsWith(prefixes.renamed))
-  if (about.length === 0) return []
-  const named = new Set<string>()
-  for (const { members } of set.teams) for (const member of members) named.add(renamedFinding(member))
-  for (const { subject } of workloadsBySub(set)) named.add(renamedFinding(subject))
-  return about.filter((name) => !named.has(name))
+/** Of the findings that `named` knows as open, those of ours that are over: `wanted` no more, or about a name no longer in the policies. */
+export function settledFindings(
+  set: PolicySet,
+  wanted: ReadonlyMap<string, Finding>,
+  named: (prefix: string) => readonly string[],
+): readonly string[] {
+  const left = [prefixes.owner, prefixes.member].flatMap(named).filter((name) => !wanted.has(name))
+  const about = named(prefixes.renamed)
+  if (about.length === 0) return left
+  const mentioned = new Set<string>()
+  for (const { members } of set.teams) for (const member of members) mentioned.add(renamedFinding(member))
+  for (const { subject } of workloadsBySub(set)) mentioned.add(renamedFinding(subject))
+  return [...left, ...about.filter((name) => !mentioned.has(name))]
 }

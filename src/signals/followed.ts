@@ -2,7 +2,6 @@ import type { Entry } from '../ledger/entry.ts'
 import type { StoredEntry } from '../ledger/ledger.ts'
 import type { IssuerPolicy } from '../policy/issuer.ts'
 import type { Effect } from './event.ts'
-import { isOurs } from './findings.ts'
 import { moved, type Standing, standingEndsMs } from './standing.ts'
 import { type Subject, subjectKey } from './subject.ts'
 
@@ -18,8 +17,8 @@ export function effectIn(
 }
 
 /**
- * Follows the ledger and knows which entries about signals and leavers a restart must read: for each subject whose standing still
- * matters the few that make it what it is, and findings of ours that are open. Derived from the entries alone.
+ * Follows the ledger and knows which entries about signals a restart must read: for each subject whose standing still matters the few
+ * that make it what it is. Derived from the entries alone.
  */
 export interface FollowedSignals {
   /** Must be shown every entry, in order. */
@@ -51,7 +50,6 @@ export function createFollowedSignals(options: {
   readonly now: () => number
 }): FollowedSignals {
   const subjects = new Map<string, Followed>()
-  const findings = new Map<string, number>()
 
   function followSignal(entry: Received, index: number): void {
     const found = effectIn(entry)
@@ -71,12 +69,10 @@ export function createFollowedSignals(options: {
   return {
     see({ entry, index }) {
       if (entry.kind === 'signal.received') followSignal(entry, index)
-      else if (entry.kind === 'finding.opened' && isOurs(entry.finding)) findings.set(entry.finding, index)
-      else if (entry.kind === 'finding.closed') findings.delete(entry.finding)
     },
     list() {
       const now = options.now()
-      const indexes = [...findings.values()]
+      const indexes: number[] = []
       for (const [key, { standing, steps }] of subjects) {
         if ((standingEndsMs(standing, options.issuers()) ?? Number.POSITIVE_INFINITY) <= now) subjects.delete(key)
         else for (const { index } of steps) indexes.push(index)

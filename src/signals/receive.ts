@@ -3,6 +3,7 @@ import { sha256Hex } from '../base/digest.ts'
 import type { RequestId } from '../base/ids.ts'
 import { ok, type Refusal, type Result, refuse } from '../base/result.ts'
 import { timeText } from '../contract/fields.ts'
+import type { Findings } from '../grants/findings.ts'
 import type { Provenance } from '../grants/provenance.ts'
 import type { SignedSet } from '../identity/set.ts'
 import type { Ledger } from '../ledger/ledger.ts'
@@ -30,7 +31,7 @@ export interface ReceiverDeps {
   readonly policies: () => PolicySet
   readonly state: Pick<State, 'claim'>
   readonly standings: Standings
-  readonly openFindings: Map<string, string>
+  readonly findings: Pick<Findings, 'open'>
   readonly ledger: Pick<Ledger, 'append'>
   readonly refusals: Refusals
   readonly count: CountSignal
@@ -45,7 +46,7 @@ export const setKey = (fingerprint: string): string => `set:${fingerprint}`
  * recorded, and changes nothing. @throws BrokerFault `ledger_unavailable`, `state_unavailable`
  */
 export function createReceiver(deps: ReceiverDeps): (text: string, request: RequestId) => Promise<Result<Received>> {
-  const { policies, state, standings, openFindings, ledger, clock } = deps
+  const { policies, state, standings, findings, ledger, clock } = deps
 
   return async (text, request) => {
     const by = (): Provenance => ({ actor: { type: 'broker', reason: 'signal' }, request, policy: policies().digest })
@@ -105,9 +106,7 @@ export function createReceiver(deps: ReceiverDeps): (text: string, request: Requ
     const detail = 'a signal says that this identifier has changed; the policies still name the old one'
     for (const subject of subjects) {
       const finding = renamedFinding(subject)
-      if (openFindings.has(finding)) continue
-      await ledger.append({ ...by, kind: 'finding.opened', finding, severity: 'warning', detail })
-      openFindings.set(finding, detail)
+      await findings.open({ ...by, finding, severity: 'warning', detail })
     }
   }
 }

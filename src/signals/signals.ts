@@ -5,11 +5,11 @@ import type { Log } from '../base/log.ts'
 import { ok, type Refusal, type Result } from '../base/result.ts'
 import { timeText } from '../contract/fields.ts'
 import type { Approvals } from '../grants/approvals.ts'
+import type { Findings } from '../grants/findings.ts'
 import type { StoredEntry } from '../ledger/ledger.ts'
 import type { IssuerPolicy } from '../policy/issuer.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
 import { createEndings } from './endings.ts'
-import { isOurs } from './findings.ts'
 import { createFollowedSignals, effectIn } from './followed.ts'
 import { createReceiver, type Received, type ReceiverDeps, setKey } from './receive.ts'
 import { type Bearer, createStandings } from './standing.ts'
@@ -41,9 +41,10 @@ export interface Signals {
   stop(): Promise<void>
 }
 
-interface Deps extends Omit<ReceiverDeps, 'standings' | 'openFindings' | 'state'>, Omit<EndingsDeps, 'standings'> {
+interface Deps extends Omit<ReceiverDeps, 'standings' | 'findings' | 'state'>, Omit<EndingsDeps, 'standings'> {
   readonly state: StandingsDeps['state']
   readonly approvals: Pick<Approvals, 'denyOf'>
+  readonly findings: Findings
   /** How long (seconds) after it was received a SET of this issuer may still be accepted by some clock. */
   readonly setLifeSeconds: (issuer: IssuerPolicy) => number
   readonly clock: Clock
@@ -56,15 +57,14 @@ type StandingsDeps = Parameters<typeof createStandings>[0]
 const retryMs = 5_000
 
 export function createSignals(deps: Deps): Signals {
-  const { policies, state, ledger, approvals, clock, log } = deps
+  const { policies, state, findings, approvals, clock, log } = deps
   const issuers = () => policies().issuers
   const standings = createStandings({ state, issuers, clock })
-  const openFindings = new Map<string, string>()
   const followed = createFollowedSignals({ issuers, now: clock.now })
   const endings = createEndings({ ...deps, standings })
-  const receiver = createReceiver({ ...deps, standings, openFindings })
+  const receiver = createReceiver({ ...deps, standings })
   const { disabled: departed } = standings
-  const watch = createLeaverWatch({ ledger, policies, departed, openFindings, endings, clock, log })
+  const watch = createLeaverWatch({ findings, policies, departed, endings, clock, log })
   const underWay = new Set<Promise<void>>()
   let again: Timer | undefined
 
@@ -91,13 +91,6 @@ export function createSignals(deps: Deps): Signals {
     if (event.effect === 'disabled') await watch.once()
   }
 
-  function see(stored: StoredEntry): void {
-    const { entry } = stored
-    if (entry.kind === 'finding.opened' && isOurs(entry.finding)) openFindings.set(entry.finding, entry.detail)
-    else if (entry.kind === 'finding.closed') openFindings.delete(entry.finding)
-    followed.see(stored)
-  }
-
   function rememberedUntilMs(entry: StoredEntry['entry']): number | undefined {
     if (entry.kind !== 'signal.received' || entry.set === undefined) return undefined
     const issuer = issuers().find(({ name }) => name === entry.source)
@@ -120,7 +113,7 @@ export function createSignals(deps: Deps): Signals {
       return { code: 'owner_missing', reasons: [{ rule: 'workload.leavers', ok: false, detail }] }
     },
     async recall(stored) {
-      see(stored)
+      followed.see(stored)
       const { entry } = stored
       if (entry.kind !== 'signal.received') return
       const untilMs = rememberedUntilMs(entry)
@@ -129,7 +122,7 @@ export function createSignals(deps: Deps): Signals {
       const found = effectIn(entry)
       if (found !== undefined) await standings.apply(found.subject, found.effect, found.atMs)
     },
-    see,
+    see: followed.see,
     rememberedUntilMs,
     list: followed.list,
     start() {

@@ -1,10 +1,10 @@
 import type { Clock, Timer } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
-import type { Ledger } from '../ledger/ledger.ts'
+import type { Findings } from '../grants/findings.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
 import type { Endings } from './endings.ts'
-import { type Finding, findingsOf, settledNames } from './findings.ts'
+import { type Finding, findingsOf, settledFindings } from './findings.ts'
 import { type Departed, type Orphaned, orphanedWorkloads } from './leavers.ts'
 
 /** The look-out for members who have left: tells people, and ends what nobody answers for once the grace is over. */
@@ -21,18 +21,16 @@ export interface LeaverWatch {
 const intervalMs = 1_000
 
 interface Deps {
-  readonly ledger: Pick<Ledger, 'append'>
+  readonly findings: Pick<Findings, 'restate' | 'close' | 'named'>
   readonly policies: () => PolicySet
   readonly departed: () => Departed
-  /** Findings of ours that are open, by name, and what they say; kept as they are recorded. */
-  readonly openFindings: Map<string, string>
   readonly endings: Endings
   readonly clock: Clock
   readonly log: Log
 }
 
 export function createLeaverWatch(deps: Deps): LeaverWatch {
-  const { ledger, policies, departed, openFindings, endings, clock, log } = deps
+  const { findings, policies, departed, endings, clock, log } = deps
   let reckoned: { set: PolicySet; departed: Departed; orphaned: ReadonlyMap<string, Orphaned> } | undefined
   let told: { set: PolicySet; departed: Departed } | undefined
   let timer: Timer | undefined
@@ -49,21 +47,8 @@ export function createLeaverWatch(deps: Deps): LeaverWatch {
 
   async function tell(set: PolicySet, gone: Departed, wanted: ReadonlyMap<string, Finding>): Promise<void> {
     const by = { actor: { type: 'broker', reason: 'leavers' }, policy: set.digest } as const
-    // One that says something else now, such as another deadline, is opened anew.
-    const opened = [...wanted].filter(([finding, { detail }]) => openFindings.get(finding) !== detail)
-    await Promise.all(
-      opened.map(async ([finding, { severity, detail, workload, owner }]) => {
-        await ledger.append({ ...by, kind: 'finding.opened', finding, severity, detail, workload, owner })
-        openFindings.set(finding, detail)
-      }),
-    )
-    const settled = [...openFindings.keys()].filter(
-      (name) => !wanted.has(name) && !name.startsWith('identifier-changed-'),
-    )
-    for (const finding of [...settled, ...settledNames(set, openFindings.keys())]) {
-      await ledger.append({ ...by, kind: 'finding.closed', finding })
-      openFindings.delete(finding)
-    }
+    await Promise.all([...wanted].map(([finding, said]) => findings.restate({ ...by, ...said, finding })))
+    for (const name of settledFindings(set, wanted, findings.named)) await findings.close(name, by)
     told = { set, departed: gone }
   }
 

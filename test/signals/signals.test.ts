@@ -116,7 +116,10 @@ test('what was on record when the broker died is carried out by the next', async
   const at = { workload: 'checkout', owner: 'payments', purpose: 'read', environment: 'prod', intent: 'x' }
   const idle = await second.tasks.open({ ...at, expiresAtMs: clock.now() + 3_600_000 }, by)
   if (!idle.ok) throw new Error(idle.refusal.code)
-  for await (const stored of ledger.read(0)) await second.signals.recall(stored)
+  for await (const stored of ledger.read(0)) {
+    second.findings.see(stored)
+    await second.signals.recall(stored)
+  }
   const identity = { issuer: 'cluster-eu', subject: checkoutSub, issuedAtMs: clock.now(), claims: { iat: 1 } }
   expect(await second.signals.check(identity)).toMatchObject({ ok: false, refusal: { code: 'account_disabled' } })
   second.signals.start()
@@ -131,7 +134,10 @@ test('a signal that was received before a restart is a replay after it, until it
   expect(await first.signals.receive(text, request())).toMatchObject({ ok: true })
   await settled(first)
   const second = stageOf()
-  for await (const stored of ledger.read(0)) await second.signals.recall(stored)
+  for await (const stored of ledger.read(0)) {
+    second.findings.see(stored)
+    await second.signals.recall(stored)
+  }
   expect(await second.signals.receive(text, request())).toMatchObject({
     ok: false,
     refusal: { code: 'token_replayed' },
