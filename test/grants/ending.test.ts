@@ -13,7 +13,7 @@ import type { FileLedger } from '../../src/ledger/store/file.ts'
 import { createRestart } from '../../src/ledger/store/restart.ts'
 import { type FakeClock, fakeClock } from '../support/clock.ts'
 import { by, grantsStage } from '../support/grants.ts'
-import { collect, openTestLedger, withFolder } from '../support/ledger.ts'
+import { collect, ledgerInFolder, openTestLedger, withFolder } from '../support/ledger.ts'
 
 /** Runs a promise that waits on the fake clock, moving time until it settles. */
 async function whileTimePasses<T>(clock: FakeClock, running: Promise<T>): Promise<T> {
@@ -53,27 +53,15 @@ describe('ending a grant', () => {
   let clock: FakeClock
   let ledger: FileLedger
   let stage: ReturnType<typeof grantsStage>
-  let leave: () => void = () => {}
-  let folder: Promise<unknown>
+  let leave: () => Promise<void>
   beforeEach(async () => {
     clock = fakeClock()
-    await new Promise<void>((ready, fail) => {
-      folder = withFolder(async (dir) => {
-        ledger = await openTestLedger(dir, { clock })
-        ready()
-        await new Promise<void>((resolve) => {
-          leave = resolve
-        })
-        await ledger.close()
-      })
-      folder.catch(fail)
-    })
+    const opened = await ledgerInFolder({ clock })
+    ledger = opened.ledger
+    leave = opened.close
     stage = grantsStage(ledger, clock)
   })
-  afterEach(async () => {
-    leave()
-    await folder
-  })
+  afterEach(() => leave())
 
   test('records the intention, revokes in Vault, then records the outcome with its latency', async () => {
     const { grant } = await stage.issue()

@@ -13,7 +13,7 @@ import { createMeaning } from '../../src/ledger/verify/meaning.ts'
 import { eventually } from '../support/child.ts'
 import { type FakeClock, fakeClock } from '../support/clock.ts'
 import { by, grantsStage } from '../support/grants.ts'
-import { collect, openTestLedger, withFolder } from '../support/ledger.ts'
+import { collect, ledgerInFolder } from '../support/ledger.ts'
 
 const hour = 3_600_000
 const down = (): BrokerFault => new BrokerFault('vault_unavailable', 'down')
@@ -24,30 +24,18 @@ describe('an order to revoke', () => {
   let ledger: FileLedger
   let stage: ReturnType<typeof grantsStage>
   let book: { readonly dir: string; readonly open: ReturnType<typeof createOpenEntries> }
-  let leave: () => void = () => {}
-  let folder: Promise<unknown>
+  let leave: () => Promise<void>
   beforeEach(async () => {
     clock = fakeClock()
-    await new Promise<void>((ready, fail) => {
-      folder = withFolder(async (dir) => {
-        ledger = await openTestLedger(dir, { clock })
-        const open = createOpenEntries({ usedUntilMs: () => undefined, now: clock.now })
-        ledger.subscribe(open.see)
-        book = { dir, open }
-        ready()
-        await new Promise<void>((resolve) => {
-          leave = resolve
-        })
-        await ledger.close()
-      })
-      folder.catch(fail)
-    })
+    const opened = await ledgerInFolder({ clock })
+    ledger = opened.ledger
+    leave = opened.close
+    const open = createOpenEntries({ usedUntilMs: () => undefined, now: clock.now })
+    ledger.subscribe(open.see)
+    book = { dir: opened.dir, open }
     stage = grantsStage(ledger, clock)
   })
-  afterEach(async () => {
-    leave()
-    await folder
-  })
+  afterEach(() => leave())
 
   async function pass<T>(running: Promise<T>): Promise<T> {
     let over = false

@@ -12,7 +12,7 @@ import { factOf } from '../../src/ledger/verify/fact.ts'
 import { createMeaning } from '../../src/ledger/verify/meaning.ts'
 import { type FakeClock, fakeClock } from '../support/clock.ts'
 import { by, grantsStage } from '../support/grants.ts'
-import { collect, openTestLedger, withFolder } from '../support/ledger.ts'
+import { collect, ledgerInFolder } from '../support/ledger.ts'
 
 const renewedEntry = (grant: Grant): Extract<EntryBody, { kind: 'grant.renewed' }> => ({
   ...about(grant),
@@ -37,25 +37,16 @@ describe('one caller races another on the same grant', () => {
   let clock: FakeClock
   let ledger: FileLedger
   let stage: ReturnType<typeof grantsStage>
-  let leave: () => void = () => {}
-  let folder: Promise<unknown>
+  let leave: () => Promise<void>
   /** Runs before the entry it returns true for is handed to the ledger. */
   let hold: ((body: EntryBody) => Promise<void> | undefined) | undefined
 
   beforeEach(async () => {
     clock = fakeClock()
     hold = undefined
-    await new Promise<void>((ready, fail) => {
-      folder = withFolder(async (dir) => {
-        ledger = await openTestLedger(dir, { clock })
-        ready()
-        await new Promise<void>((resolve) => {
-          leave = resolve
-        })
-        await ledger.close()
-      })
-      folder.catch(fail)
-    })
+    const opened = await ledgerInFolder({ clock })
+    ledger = opened.ledger
+    leave = opened.close
     const held: Ledger = {
       ...ledger,
       async append(body) {
@@ -65,10 +56,7 @@ describe('one caller races another on the same grant', () => {
     }
     stage = grantsStage(held, clock)
   })
-  afterEach(async () => {
-    leave()
-    await folder
-  })
+  afterEach(() => leave())
 
   /** The record can be read by the next start and has nothing an auditor would call impossible. */
   async function recordIsSound(): Promise<void> {

@@ -8,7 +8,7 @@ import { factOf } from '../../src/ledger/verify/fact.ts'
 import { createMeaning } from '../../src/ledger/verify/meaning.ts'
 import { type FakeClock, fakeClock } from '../support/clock.ts'
 import { by, grantsStage } from '../support/grants.ts'
-import { collect, openTestLedger, withFolder } from '../support/ledger.ts'
+import { collect, ledgerInFolder } from '../support/ledger.ts'
 
 const stray = (name: string): string => `database/creds/orders-ro/${name}`
 const away = () => new VaultFault('unreachable', 'no connection to Vault')
@@ -17,27 +17,15 @@ describe('reconciling', () => {
   let clock: FakeClock
   let ledger: FileLedger
   let stage: ReturnType<typeof grantsStage>
-  let leave: () => void = () => {}
-  let folder: Promise<unknown>
+  let leave: () => Promise<void>
   beforeEach(async () => {
     clock = fakeClock()
-    await new Promise<void>((ready, fail) => {
-      folder = withFolder(async (dir) => {
-        ledger = await openTestLedger(dir, { clock })
-        ready()
-        await new Promise<void>((resolve) => {
-          leave = resolve
-        })
-        await ledger.close()
-      })
-      folder.catch(fail)
-    })
+    const opened = await ledgerInFolder({ clock })
+    ledger = opened.ledger
+    leave = opened.close
     stage = staged()
   })
-  afterEach(async () => {
-    leave()
-    await folder
-  })
+  afterEach(() => leave())
 
   function staged(...rest: [typeof stage?, Parameters<typeof grantsStage>[3]?]): ReturnType<typeof grantsStage> {
     const [over, vault] = rest

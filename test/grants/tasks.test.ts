@@ -7,32 +7,20 @@ import type { EntryBody } from '../../src/ledger/entry.ts'
 import type { FileLedger } from '../../src/ledger/store/file.ts'
 import { type FakeClock, fakeClock } from '../support/clock.ts'
 import { access, by, grantsStage } from '../support/grants.ts'
-import { collect, openTestLedger, withFolder } from '../support/ledger.ts'
+import { collect, ledgerInFolder } from '../support/ledger.ts'
 
 let clock: FakeClock
 let ledger: FileLedger
 let stage: ReturnType<typeof grantsStage>
-let leave: () => void = () => {}
-let folder: Promise<unknown>
+let leave: () => Promise<void>
 beforeEach(async () => {
   clock = fakeClock()
-  const ready = Promise.withResolvers<void>()
-  folder = withFolder(async (dir) => {
-    ledger = await openTestLedger(dir, { clock })
-    ready.resolve()
-    await new Promise<void>((resolve) => {
-      leave = resolve
-    })
-    await ledger.close()
-  })
-  folder.catch(ready.reject)
-  await ready.promise
+  const opened = await ledgerInFolder({ clock })
+  ledger = opened.ledger
+  leave = opened.close
   stage = grantsStage(ledger, clock)
 })
-afterEach(async () => {
-  leave()
-  await folder
-})
+afterEach(() => leave())
 
 const work = (over: Partial<NewTask> = {}): NewTask => ({
   workload: 'checkout',

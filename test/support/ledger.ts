@@ -28,6 +28,21 @@ export async function withFolder<T>(use: (dir: string) => Promise<T>): Promise<T
   }
 }
 
+/** A ledger in a folder of its own, for tests that open it before each and close it after each; the folder goes when it is closed. */
+export async function ledgerInFolder(
+  options: Partial<FileLedgerOptions> = {},
+): Promise<{ readonly dir: string; readonly ledger: FileLedger; close(): Promise<void> }> {
+  const dir = await mkdtemp(join(tmpdir(), 'writ-ledger-'))
+  const remove = (): Promise<void> => rm(dir, { recursive: true, force: true })
+  try {
+    const ledger = await openTestLedger(dir, options)
+    return { dir, ledger, close: () => ledger.close().finally(remove) }
+  } catch (error) {
+    await remove()
+    throw error
+  }
+}
+
 export async function collect(entries: AsyncIterable<StoredEntry>): Promise<StoredEntry[]> {
   const all: StoredEntry[] = []
   for await (const entry of entries) all.push(entry)
