@@ -1,14 +1,14 @@
-import { writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { sha256Hex } from '../../src/base/digest.ts'
 import { canonicalJson } from '../../src/ledger/canonical.ts'
 import { verifyLedger } from '../../src/ledger/verify/check.ts'
+import { appRoleIn, enableAppRole } from '../support/app-role.ts'
 import { baoAvailable } from '../support/bao.ts'
 import { startWorld, type World } from '../support/broker.ts'
 import { type Answer, callApi } from '../support/call-api.ts'
 import { eventually } from '../support/child.ts'
+import { databaseUsers } from '../support/database-users.ts'
 import { type ServeFolder, type Serving, serveFolder, startServe } from '../support/serve.ts'
 import { strictly, vaultApi } from '../support/vault-api.ts'
 
@@ -50,7 +50,7 @@ for (const vault of ['embedded', 'bao-raft'] as const) {
           }
         },
       })
-      const appRole = world.bao === undefined ? undefined : await setUpAppRole(world)
+      const appRole = world.bao === undefined ? undefined : await loginByAppRole(world)
       folder = await serveFolder(world.stack, world.policies.dir, appRole)
     })
     afterAll(async () => {
@@ -222,32 +222,11 @@ async function unknownLeases(world: World, known: ActiveGrants): Promise<readonl
   return listed.filter((id) => !known.leaseHashes.has(sha256Hex(canonicalJson({ type: 'lease', id }))))
 }
 
-const databaseUsers = (url: string): Promise<readonly string[]> => usersWhere(url, 'true')
-
 const usersWithoutEnd = (url: string): Promise<readonly string[]> =>
-  usersWhere(url, `rolvaliduntil IS NULL OR rolvaliduntil > now() + interval '8 hours'`)
+  databaseUsers(url, `rolvaliduntil IS NULL OR rolvaliduntil > now() + interval '8 hours'`)
 
-async function usersWhere(url: string, condition: string): Promise<readonly string[]> {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  const { rows } = await client.query<{ name: string }>(
-    `SELECT rolname AS name FROM pg_roles WHERE rolname LIKE 'v-%' AND (${condition}) ORDER BY 1`,
-  )
-  await client.end()
-  return rows.map(({ name }) => name)
-}
-
-/** The broker logs in as in production: each start has a Vault token of its own. */
-async function setUpAppRole({ stack }: World) {
-  const api = strictly(vaultApi(stack.vault.address, stack.vault.token))
-  await api('POST', 'sys/auth/approle', { type: 'approle' })
-  await api('POST', 'auth/approle/role/writ', { token_policies: ['writ-broker', 'writ-wrapped'], token_period: '1h' })
-  const role = await api('GET', 'auth/approle/role/writ/role-id')
-  const secret = await api('POST', 'auth/approle/role/writ/secret-id', {})
-  const dir = stack.dataDir
-  const roleIdFile = `${dir}/role-id`
-  const secretIdFile = `${dir}/secret-id`
-  await writeFile(roleIdFile, (role.body as { data: { role_id: string } }).data.role_id)
-  await writeFile(secretIdFile, (secret.body as { data: { secret_id: string } }).data.secret_id)
-  return { vault: { address: stack.vault.address, auth: { method: 'approle', roleIdFile, secretIdFile } } }
+async function loginByAppRole({ stack: { vault, dataDir } }: World) {
+  const api = strictly(vaultApi(vault.address, vault.token))
+  await enableAppRole(api)
+  return { vault: { address: vault.address, auth: { method: 'approle', ...(await appRoleIn(dataDir, api)) } } }
 }

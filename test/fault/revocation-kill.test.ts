@@ -1,4 +1,3 @@
-import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { inParallel } from '../../src/base/in-parallel.ts'
 import { verifyLedger } from '../../src/ledger/verify/check.ts'
@@ -6,6 +5,7 @@ import { baoAvailable } from '../support/bao.ts'
 import { startWorld, type World } from '../support/broker.ts'
 import { type Answer, callApi } from '../support/call-api.ts'
 import { eventually } from '../support/child.ts'
+import { databaseUsers } from '../support/database-users.ts'
 import { type ServeFolder, type Serving, serveFolder, startServe } from '../support/serve.ts'
 
 const many = 200
@@ -121,12 +121,4 @@ async function entries(
   return body.entries.map(({ entry }) => entry)
 }
 
-async function users({ stack }: World): Promise<readonly string[]> {
-  const client = new pg.Client({ connectionString: stack.postgres.url })
-  await client.connect()
-  const { rows } = await client.query<{ name: string }>(
-    `SELECT rolname AS name FROM pg_roles WHERE rolname LIKE 'v-%' ORDER BY rolname COLLATE "C"`,
-  )
-  await client.end()
-  return rows.map(({ name }) => name)
-}
+const users = ({ stack }: World) => databaseUsers(stack.postgres.url)

@@ -1,12 +1,13 @@
-import { writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { verifyLedger } from '../../src/ledger/verify/check.ts'
+import { appRoleIn, enableAppRole } from '../support/app-role.ts'
 import { baoAvailable, type TestBao } from '../support/bao.ts'
 import { startWorld, type World } from '../support/broker.ts'
 import { type Answer, callApi } from '../support/call-api.ts'
 import { eventually } from '../support/child.ts'
+import { databaseUsers } from '../support/database-users.ts'
 import { freeze, type PostgresProcess, postgresProcess } from '../support/processes.ts'
 import { startProxy, type TcpProxy } from '../support/proxy.ts'
 import { type ServeFolder, type Serving, serveFolder, startServe } from '../support/serve.ts'
@@ -56,7 +57,7 @@ describe.skipIf(!baoAvailable())('a storm over OpenBao on raft', () => {
     proxy = await startProxy(bao.address)
     postgres = postgresProcess(world.stack.dataDir, world.stack.postgres.url)
     folder = await serveFolder(world.stack, world.policies.dir, {
-      vault: { address: proxy.url, timeout: '5s', ...(await appRole(world)) },
+      vault: { address: proxy.url, timeout: '5s', ...(await loginByAppRole(world)) },
       reconcile: { every: '2s' },
     })
     serving = await startServe(folder)
@@ -162,15 +163,7 @@ describe.skipIf(!baoAvailable())('a storm over OpenBao on raft', () => {
     }
   }
 
-  async function users(condition = 'true'): Promise<readonly string[]> {
-    const client = new pg.Client({ connectionString: world.stack.postgres.url })
-    await client.connect()
-    const { rows } = await client.query<{ name: string }>(
-      `SELECT rolname AS name FROM pg_roles WHERE rolname LIKE 'v-%' AND (${condition}) ORDER BY 1`,
-    )
-    await client.end()
-    return rows.map(({ name }) => name)
-  }
+  const users = (condition?: string) => databaseUsers(world.stack.postgres.url, condition)
 
   /** Users that no lease stands behind: OpenBao made them and was cut off before it wrote that down. */
   const leaseless = new Set<string>()
@@ -253,15 +246,8 @@ async function commitForSure(url: string): Promise<void> {
   await client.end()
 }
 
-async function appRole({ stack }: World) {
-  const api = strictly(vaultApi(stack.vault.address, stack.vault.token))
-  await api('POST', 'sys/auth/approle', { type: 'approle' })
-  await api('POST', 'auth/approle/role/writ', { token_policies: ['writ-broker', 'writ-wrapped'], token_period: '1h' })
-  const role = await api('GET', 'auth/approle/role/writ/role-id')
-  const secret = await api('POST', 'auth/approle/role/writ/secret-id', {})
-  const roleIdFile = `${stack.dataDir}/role-id`
-  const secretIdFile = `${stack.dataDir}/secret-id`
-  await writeFile(roleIdFile, (role.body as { data: { role_id: string } }).data.role_id)
-  await writeFile(secretIdFile, (secret.body as { data: { secret_id: string } }).data.secret_id)
-  return { auth: { method: 'approle', roleIdFile, secretIdFile } }
+async function loginByAppRole({ stack: { vault, dataDir } }: World) {
+  const api = strictly(vaultApi(vault.address, vault.token))
+  await enableAppRole(api)
+  return { auth: { method: 'approle', ...(await appRoleIn(dataDir, api)) } }
 }

@@ -1,16 +1,14 @@
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { sha256Hex } from '../../src/base/digest.ts'
 import { canonicalJson } from '../../src/ledger/canonical.ts'
+import { type AppRoleFiles, appRoleIn, enableAppRole } from '../support/app-role.ts'
 import { baoAvailable } from '../support/bao.ts'
 import { type BaoCluster, startBaoCluster } from '../support/bao-cluster.ts'
 import { shiftedClock, startWorld, type World } from '../support/broker.ts'
 import { eventually } from '../support/child.ts'
 import { startProxy, type TcpProxy } from '../support/proxy.ts'
 import { vaultApi } from '../support/vault-api.ts'
-import { text } from '../support/vault-setup.ts'
 
 const clients = 4
 const timeoutMs = 1_500
@@ -42,7 +40,7 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
     cluster = await startBaoCluster()
     for (const { address } of cluster.nodes) proxies.push(await startProxy(address))
     const leader = await cluster.leader()
-    let auth: { readonly roleIdFile: string; readonly secretIdFile: string } | undefined
+    let auth: AppRoleFiles | undefined
     world = await startWorld({
       vault: { url: leader.address, token: cluster.rootToken },
       clock,
@@ -50,7 +48,8 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
         await edit('workloads/checkout.yaml', (text) => text.replace(/limits: .*/, 'limits: { active: 100000 }'))
       },
       prepare: async (stack) => {
-        auth = await appRole(stack.dataDir)
+        await enableAppRole(cluster.api)
+        auth = await appRoleIn(stack.dataDir, cluster.api)
       },
       config: (config) => ({
         ...config,
@@ -69,19 +68,6 @@ describe.skipIf(!baoAvailable())('three real servers on raft storage, with traff
     for (const proxy of proxies) await proxy.stop()
     await cluster?.stop()
   }, 60_000)
-
-  async function appRole(dir: string) {
-    const { api } = cluster
-    await api('POST', 'sys/auth/approle', { type: 'approle' })
-    await api('POST', 'auth/approle/role/writ', { token_policies: ['writ-broker', 'writ-wrapped'], token_period: '1h' })
-    const [roleIdFile, secretIdFile] = [join(dir, 'role-id'), join(dir, 'secret-id')]
-    await writeFile(roleIdFile, text((await api('GET', 'auth/approle/role/writ/role-id')).body, 'data', 'role_id'))
-    await writeFile(
-      secretIdFile,
-      text((await api('POST', 'auth/approle/role/writ/secret-id')).body, 'data', 'secret_id'),
-    )
-    return { roleIdFile, secretIdFile }
-  }
 
   function traffic(): Traffic {
     let going = true

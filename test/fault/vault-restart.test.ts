@@ -1,13 +1,13 @@
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { appRoleIn, enableAppRole } from '../support/app-role.ts'
 import { baoAvailable } from '../support/bao.ts'
 import { startWorld, type World } from '../support/broker.ts'
 import { callApi } from '../support/call-api.ts'
 import { eventually } from '../support/child.ts'
 import { type ServeFolder, type Serving, serveFolder, startServe } from '../support/serve.ts'
 import { strictly, vaultApi } from '../support/vault-api.ts'
-import { text } from '../support/vault-setup.ts'
 
 interface TokenView {
   readonly generation: number
@@ -28,7 +28,7 @@ describe.skipIf(!baoAvailable())('needs bao or vault on PATH: the Vault tokens o
         await edit('workloads/checkout.yaml', (text) => text.replace(/limits: .*/, 'limits: { active: 1000 }'))
       },
     })
-    await strictly(world.root)('POST', 'sys/auth/approle', { type: 'approle' })
+    await enableAppRole(strictly(world.root))
   })
   afterEach(async () => {
     serving?.signal('SIGKILL')
@@ -39,14 +39,7 @@ describe.skipIf(!baoAvailable())('needs bao or vault on PATH: the Vault tokens o
 
   async function serveWith(settings: object): Promise<Serving> {
     const api = strictly(vaultApi(world.stack.vault.address, world.stack.vault.token))
-    await api('POST', 'auth/approle/role/writ', { token_policies: ['writ-broker', 'writ-wrapped'], ...settings })
-    const [roleIdFile, secretIdFile] = [join(world.stack.dataDir, 'role-id'), join(world.stack.dataDir, 'secret-id')]
-    await writeFile(roleIdFile, text((await api('GET', 'auth/approle/role/writ/role-id')).body, 'data', 'role_id'))
-    await writeFile(
-      secretIdFile,
-      text((await api('POST', 'auth/approle/role/writ/secret-id')).body, 'data', 'secret_id'),
-    )
-    const auth = { method: 'approle', roleIdFile, secretIdFile }
+    const auth = { method: 'approle', ...(await appRoleIn(world.stack.dataDir, api, settings)) }
     folder = await serveFolder(world.stack, world.policies.dir, { vault: { address: world.stack.vault.address, auth } })
     return startServe(folder)
   }
