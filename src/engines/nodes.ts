@@ -6,7 +6,8 @@ const elsewhere: ReadonlySet<FaultKind> = new Set(['unreachable', 'standby', 'se
 
 /**
  * The servers of one Vault cluster as one. All calls go to the same server until it cannot be reached, is sealed or cannot pass
- * calls on; then to the next in the list. A call that a server may have carried out goes to no other.
+ * calls on; then to the next in the list. A call that a server may have carried out goes to no other, but after one that was not
+ * answered in time the next calls do: a server that is frozen takes connections and never says that it is gone.
  * @param nodes at least one, in the order in which they are tried
  */
 export function asOne(nodes: readonly VaultNode[]): VaultNode {
@@ -20,8 +21,9 @@ export function asOne(nodes: readonly VaultNode[]): VaultNode {
         try {
           return await at(place).call(call)
         } catch (thrown) {
-          const movesOn = thrown instanceof VaultFault && elsewhere.has(thrown.kind)
-          if (movesOn && preferred === place) preferred = (place + 1) % nodes.length
+          const kind = thrown instanceof VaultFault ? thrown.kind : undefined
+          const movesOn = kind !== undefined && elsewhere.has(kind)
+          if ((movesOn || kind === 'timeout') && preferred === place) preferred = (place + 1) % nodes.length
           if (!movesOn || tries >= nodes.length) throw thrown
         }
       }

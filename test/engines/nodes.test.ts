@@ -56,6 +56,17 @@ test.each([
   expect(calls(second)).toBe(0)
 })
 
+test('a call that a server leaves unanswered goes to no other, and the next one does not wait for that server again', async () => {
+  const first = await serve(() => {})
+  const second = await serve(well)
+  const session = open(first.address, second.address)
+  const revoke = () => session.write('sys/leases/revoke', { lease_id: 'x', sync: true }, { deadlineMs: 200 })
+  await expect(revoke()).rejects.toMatchObject({ kind: 'timeout' })
+  expect(calls(second)).toBe(0)
+  expect((await revoke()).data).toEqual({ ok: true })
+  expect(calls(first)).toBe(1)
+})
+
 test('a refusal is an answer: it is not asked for again elsewhere', async () => {
   const first = await serve(json(400, { errors: ['no'] }))
   const second = await serve(well)
