@@ -48,7 +48,7 @@ export interface Route {
   readonly query?: z.ZodType
   readonly answers: readonly Answer[]
   readonly codes: readonly Code[]
-  /** Waits for Vault on many grants, so it has the longer deadline. */
+  /** Waits for Vault to end secrets, or for something as long, so it has the longer deadline. */
   readonly bulk?: boolean
   /** Ends secrets, so it has places of its own: requests for new ones never crowd it out. */
   readonly urgent?: boolean

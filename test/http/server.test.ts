@@ -3,6 +3,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
 import { ok, type Result } from '../../src/base/result.ts'
 import type { Issued } from '../../src/broker.ts'
+import type { EndedGrant } from '../../src/contract/grant.ts'
 import { startServer } from '../../src/http/server.ts'
 import {
   countingClock,
@@ -212,6 +213,23 @@ describe('a secret that cannot be delivered', () => {
     expect(lost).toEqual([])
     resolve(ok(issued({ password: 'p' })))
     await eventually(() => lost).toEqual([grantId])
+  })
+
+  test('ending a secret is waited for beyond the deadline of a request, for as long as Vault has for it', async () => {
+    const clock = countingClock()
+    const { promise, resolve } = deferred<Result<EndedGrant>>()
+    const asked = deferred<void>()
+    const revoke = (): Promise<Result<EndedGrant>> => {
+      asked.resolve()
+      return promise
+    }
+    const peer = await wire((await listening(testApp({ revoke }, { clock }).app)).port)
+    peer.write(`${head('POST', `/v1/grants/${grantId}/revoke`, { ...json, 'Content-Length': '2' })}{}`)
+    await eventually(() => clock.timersSet()).toBe(2)
+    await asked.promise
+    await clock.advance(90_000)
+    resolve(ok({ grant: grantId, credential: 'orders-ro', outcome: 'revoked', latency_ms: 90_000 }))
+    expect(jsonOf(await peer.receive('"latency_ms"'))).toMatchObject({ outcome: 'revoked' })
   })
 
   test('is not, when it was delivered', async () => {

@@ -52,6 +52,8 @@ export const grantRoutes = (broker: Broker): readonly Route[] => [
     id: 'grant',
     body: revokeRequestSchema,
     answers: [{ status: 200, description: 'What ending it came to', content: endedGrantSchema }],
+    // Vault has as long to end a secret as its engine allows, which is no less than a request has.
+    bulk: true,
     urgent: true,
     codes: [...workloadCodes, 'role_required', ...issuanceCodes],
     handle: ({ caller, id, body }) => broker.revoke(caller, id, body.reason),
