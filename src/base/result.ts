@@ -23,7 +23,13 @@ export type Result<T, R = Refusal> =
 /** Wraps a value as a success. */
 export const ok = <T>(value: T): { readonly ok: true; readonly value: T } => ({ ok: true, value })
 
-/** A refusal with one failed reason. */
-export function refuse(code: Code, rule: string, detail: string): { readonly ok: false; readonly refusal: Refusal } {
-  return { ok: false, refusal: { code, reasons: [{ rule, ok: false, detail }] } }
+/** A refusal with one failed reason, and with the time after which to ask again where that is known. */
+export function refuse(
+  code: Code,
+  rule: string,
+  detail: string,
+  retryAfterSeconds?: number,
+): { readonly ok: false; readonly refusal: Refusal } {
+  const wait = retryAfterSeconds === undefined ? {} : { retryAfterSeconds }
+  return { ok: false, refusal: { code, reasons: [{ rule, ok: false, detail }], ...wait } }
 }

@@ -56,8 +56,7 @@ export function createRevocationReport({ ledger, entryIndex, registry, clock }: 
     if (party.person === undefined)
       return refuse('role_required', 'reports', 'needs an auditor, an operator or an owner')
     if (reading) {
-      const { refusal } = refuse('draining', 'reports', 'another report is being made')
-      return { ok: false, refusal: { ...refusal, retryAfterSeconds: 5 } }
+      return refuse('draining', 'reports', 'another report is being made', 5)
     }
     reading = true
     try {

@@ -200,10 +200,8 @@ const isOpen = ({ status }: Approval): boolean => status === 'pending' || status
 const concerns = ({ requester, approvedBy }: Approval, person: string): boolean =>
   requester === person || approvedBy.includes(person)
 
-function limited(): Result<never> {
-  const { refusal } = refuse('limit_reached', 'approvals.pending', `${mostPending} wait for an answer already`)
-  return { ok: false, refusal: { ...refusal, retryAfterSeconds: 60 } }
-}
+const limited = (): Result<never> =>
+  refuse('limit_reached', 'approvals.pending', `${mostPending} wait for an answer already`, 60)
 
 function newApproval(access: Access, order: AskOrder, now: number): Approval {
   return {

@@ -1,5 +1,6 @@
 import { bounded } from '../base/bounded.ts'
 import { BrokerFault, messageOf } from '../base/errors.ts'
+import { createTurns } from '../base/in-turn.ts'
 import type { Log } from '../base/log.ts'
 import type { Secret } from '../base/secret.ts'
 import { type Compared, mostNamed, type ReconcileResult } from '../contract/reconcile.ts'
@@ -67,19 +68,11 @@ export function createComparison(deps: CompareDeps): Comparison {
   const { ledger, log } = deps
   const findStrays = createStrayFinder(deps)
   const goneCheck = createGoneCheck(deps)
-  const turns = new Map<string, Promise<unknown>>()
   const askedLast = new Map<string, string>()
   let revoked = 0
 
   /** One comparison of a role at a time: two would both revoke, and both record, what they find. */
-  function inTurn<T>(label: string, act: () => Promise<T>): Promise<T> {
-    const mine = (turns.get(label) ?? Promise.resolve()).then(act)
-    turns.set(
-      label,
-      mine.catch(() => {}),
-    )
-    return mine
-  }
+  const inTurn = createTurns<string>()
 
   async function listing(source: Source): Promise<Iterable<Secret<LeaseHandle>> | undefined> {
     for (const target of source.targets) {

@@ -1,4 +1,5 @@
 import { type Clock, sleep } from '../base/clock.ts'
+import { inParallel } from '../base/in-parallel.ts'
 
 /** What became of a series of calls. */
 export interface Series {
@@ -38,25 +39,22 @@ export function createPace(options: {
   }
 
   return {
-    async each(items, work) {
-      const waiting = items[Symbol.iterator]()
+    async each<T>(items: Iterable<T>, work: (item: T) => Promise<void>) {
       let failed = 0
       let failure: unknown
       let cut = false
-      async function run(): Promise<void> {
-        for (let item = waiting.next(); item.done !== true; item = waiting.next()) {
-          await turn()
-          cut ||= stopped || failed >= mostFailures
-          if (cut) return
-          try {
-            await work(item.value)
-          } catch (thrown) {
-            failed += 1
-            failure ??= thrown
-          }
+      async function one(item: T): Promise<void> {
+        await turn()
+        cut ||= stopped || failed >= mostFailures
+        if (cut) return
+        try {
+          await work(item)
+        } catch (thrown) {
+          failed += 1
+          failure ??= thrown
         }
       }
-      await Promise.all(Array.from({ length: atOnce }, run))
+      await inParallel(items, atOnce, one, () => cut)
       return { failed, failure, cut }
     },
     stop() {

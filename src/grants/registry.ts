@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { BrokerFault } from '../base/errors.ts'
 import type { GrantId } from '../base/ids.ts'
+import { createTurns } from '../base/in-turn.ts'
 import { createPacer } from '../base/pacer.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import type { Ledger, Position } from '../ledger/ledger.ts'
@@ -171,19 +172,8 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
     else yield* state.scan('grant')
   }
 
-  const turns = new Map<GrantId, Promise<unknown>>()
-
-  /** Runs `act` when whatever else is being recorded of that grant has been. */
-  function inTurn<T>(id: GrantId, act: () => Promise<T>): Promise<T> {
-    const before = turns.get(id)
-    const mine = before === undefined ? act() : before.then(act)
-    const done = (): void => {
-      if (turns.get(id) === over) turns.delete(id)
-    }
-    const over: Promise<void> = mine.then(done, done)
-    turns.set(id, over)
-    return mine
-  }
+  /** One entry of a grant at a time. */
+  const inTurn = createTurns<GrantId>()
 
   return {
     async open(grant, limits, admit) {
@@ -273,16 +263,13 @@ function placesOf(grant: Grant, limits: Access['limits']): readonly (LabelLimit 
   ]
 }
 
-function sameKeyAtOnce(): Result<never> {
-  const { refusal } = refuse(
+const sameKeyAtOnce = (): Result<never> =>
+  refuse(
     'state_conflict',
     'idempotency_key',
     'another request with this key is under way; send this one again when that is over',
+    1,
   )
-  return { ok: false, refusal: { ...refusal, retryAfterSeconds: 1 } }
-}
 
-const limited = (rule: string, max: number, retryAfterSeconds: number): Result<never> => {
-  const refused = refuse('limit_reached', rule, `the purpose allows ${max}`)
-  return { ok: false, refusal: { ...refused.refusal, retryAfterSeconds } }
-}
+const limited = (rule: string, max: number, retryAfterSeconds: number): Result<never> =>
+  refuse('limit_reached', rule, `the purpose allows ${max}`, retryAfterSeconds)

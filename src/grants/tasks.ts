@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { newId, type TaskId } from '../base/ids.ts'
+import { inParallel } from '../base/in-parallel.ts'
 import { ok, type Result, refuse } from '../base/result.ts'
 import { timeText } from '../contract/fields.ts'
 import type { EndedGrant } from '../contract/grant.ts'
@@ -259,14 +260,10 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
     },
     end: (task, { cause, outcome, by }) => endFor(task, () => cause, { outcome, by: () => by }),
     async endDue(limit) {
-      const waiting = (await state.due('task', clock.now(), limit)).values()
-      async function work(): Promise<void> {
-        for (const id of waiting) {
-          const task = await get(id)
-          if (task !== undefined) await endOverdue(task)
-        }
-      }
-      await Promise.all(Array.from({ length: endedAtOnce }, work))
+      await inParallel(await state.due('task', clock.now(), limit), endedAtOnce, async (id) => {
+        const task = await get(id)
+        if (task !== undefined) await endOverdue(task)
+      })
     },
     eachOpen,
     async openOf(workload) {
@@ -290,7 +287,5 @@ const otherRequest = (): Result<never> =>
     'the key was sent with another request; take a new key for a new request',
   )
 
-function limited(rule: string, max: number, retryAfterSeconds: number, who = 'a workload may have'): Result<never> {
-  const { refusal } = refuse('limit_reached', rule, `${who} ${max}`)
-  return { ok: false, refusal: { ...refusal, retryAfterSeconds } }
-}
+const limited = (rule: string, max: number, retryAfterSeconds: number, who = 'a workload may have'): Result<never> =>
+  refuse('limit_reached', rule, `${who} ${max}`, retryAfterSeconds)

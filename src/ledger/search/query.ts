@@ -18,8 +18,7 @@ export function createQueries(ledger: Pick<Ledger, 'get' | 'head'>, search: Sear
   let reading = 0
   return async (filter, owners) => {
     if (reading >= mostAtOnce) {
-      const { refusal } = refuse('draining', 'ledger.queries', `${mostAtOnce} are under way`)
-      return { ok: false, refusal: { ...refusal, retryAfterSeconds: 1 } }
+      return refuse('draining', 'ledger.queries', `${mostAtOnce} are under way`, 1)
     }
     reading++
     try {
