@@ -1,4 +1,5 @@
 import { messageOf } from '../base/errors.ts'
+import { couldNotEnd } from '../contract/grant.ts'
 import { taskRequestSchema } from '../contract/task.ts'
 import { type Io, UsageError } from './command.ts'
 import { type Heartbeat, keepHeard } from './heartbeat.ts'
@@ -50,9 +51,7 @@ export async function execTask(
       if (task === undefined) return false
       try {
         const { grants } = await client.endTask(task, own === undefined ? { idle: true } : { outcome })
-        return (
-          own !== undefined && grants.every((grant) => grant.outcome !== 'failed' && grant.outcome !== 'irrevocable')
-        )
+        return own !== undefined && !grants.some(couldNotEnd)
       } catch (error) {
         // Another command of the same job still holds something: the last one closes it.
         const shared = own === undefined && error instanceof ProblemError && error.problem.code === 'state_conflict'

@@ -83,3 +83,7 @@ export const endedGrantSchema = z
   })
   .meta({ id: 'EndedGrant' })
 export type EndedGrant = z.infer<typeof endedGrantSchema>
+
+/** Whether the secret may still work because ending it has not succeeded: so far, or at all. */
+export const couldNotEnd = ({ outcome }: Pick<EndedGrant, 'outcome'>): boolean =>
+  outcome === 'failed' || outcome === 'irrevocable' || outcome === 'pending'

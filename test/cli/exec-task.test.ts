@@ -85,6 +85,23 @@ it('hands back by itself when its task could not be ended, and says so', async (
   expect(broker.requests(revoke)).toHaveLength(1)
 })
 
+it('hands back by itself what the end of its task could not revoke yet', async () => {
+  broker = await scriptedBroker({
+    [open]: () => ok(task(null), 201),
+    [beat]: () => ok(task(null)),
+    [issue]: () => issued(60_000, { task: taskId }),
+    [end]: () =>
+      ok({
+        task: taskId,
+        status: 'ended',
+        grants: [{ grant: grantId, credential: 'orders-ro', outcome: 'pending', latency_ms: 3 }],
+      }),
+    [revoke]: () => ended(),
+  })
+  expect(await exec(['--intent', 'look'])).toMatchObject({ code: 0 })
+  expect(broker.requests(revoke)).toHaveLength(1)
+})
+
 it.each([
   ['nothing else hangs on it', () => taskEnded],
   ['another command of the job still holds something', () => refusal('state_conflict')],

@@ -1,4 +1,4 @@
-import type { EndedGrant } from '../../contract/grant.ts'
+import { couldNotEnd, type EndedGrant } from '../../contract/grant.ts'
 import { type RevocationPreview, type RevocationRequest, revocationRequestSchema } from '../../contract/revocation.ts'
 import { type Command, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
@@ -153,7 +153,7 @@ function reportEnded(ended: readonly EndedGrant[], matched: number, io: Io, quie
     if (matched > ended.length) io.stdout(`and ${matched - ended.length} more\n`)
   }
   const passive = ended.filter(({ outcome }) => outcome === 'expires_only').length
-  const failed = ended.filter(({ outcome }) => ['failed', 'irrevocable', 'pending'].includes(outcome)).length
+  const failed = ended.filter(couldNotEnd).length
   if (passive > 0) io.stderr(`${passive} of ${ended.length} cannot be ended and live until they expire\n`)
   if (failed > 0)
     io.stderr(printable(`${failed} of ${ended.length} could not be ended; the broker goes on trying\n`, true))

@@ -1,3 +1,4 @@
+import { couldNotEnd } from '../../contract/grant.ts'
 import { taskRequestSchema } from '../../contract/task.ts'
 import { type Command, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
@@ -102,7 +103,7 @@ async function runEnd(args: readonly string[], io: Io): Promise<number> {
       ),
     )
   }
-  const left = ended.grants.filter(({ outcome }) => ['failed', 'irrevocable', 'pending'].includes(outcome)).length
+  const left = ended.grants.filter(couldNotEnd).length
   if (left > 0) io.stderr(`${left} of ${ended.grants.length} could not be ended; the broker goes on trying\n`)
   return left > 0 ? exit.fault : exit.done
 }
