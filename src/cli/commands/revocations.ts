@@ -1,6 +1,7 @@
 import type { RevocationList } from '../../contract/revocation.ts'
 import { type Command, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
+import { endedTable } from '../ended-grants.ts'
 import { parseOptions } from '../options.ts'
 import { printable, table } from '../terminal.ts'
 
@@ -55,17 +56,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   }
   io.stdout(listing([order]))
   io.stdout(`\nreason: ${printable(order.reason)}\n`)
-  io.stdout(
-    table(
-      ['GRANT', 'CREDENTIAL', 'OUTCOME', 'TOOK'],
-      order.grants.map(({ grant, credential, outcome, latency_ms }) => [
-        grant,
-        credential,
-        outcome,
-        `${latency_ms} ms`,
-      ]),
-    ),
-  )
+  io.stdout(endedTable(order.grants))
   return exit.done
 }
 

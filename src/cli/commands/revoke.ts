@@ -2,6 +2,7 @@ import { couldNotEnd, type EndedGrant } from '../../contract/grant.ts'
 import { type RevocationPreview, type RevocationRequest, revocationRequestSchema } from '../../contract/revocation.ts'
 import { type Command, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
+import { endedTable } from '../ended-grants.ts'
 import { parseOptions } from '../options.ts'
 import { followOrder } from '../revocation-progress.ts'
 import { printable, table } from '../terminal.ts'
@@ -139,17 +140,7 @@ function previewText({ matched, revocable, grants }: RevocationPreview): string 
 /** `matched` may be more than are shown. */
 function reportEnded(ended: readonly EndedGrant[], matched: number, io: Io, quiet: boolean): number {
   if (!quiet) {
-    io.stdout(
-      table(
-        ['GRANT', 'CREDENTIAL', 'OUTCOME', 'TOOK'],
-        ended.map(({ grant, credential, outcome, latency_ms, works_until }) => [
-          grant,
-          credential,
-          works_until === undefined ? outcome : `${outcome}, works until ${works_until}`,
-          `${latency_ms} ms`,
-        ]),
-      ),
-    )
+    io.stdout(endedTable(ended))
     if (matched > ended.length) io.stdout(`and ${matched - ended.length} more\n`)
   }
   const passive = ended.filter(({ outcome }) => outcome === 'expires_only').length

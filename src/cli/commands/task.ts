@@ -2,8 +2,8 @@ import { couldNotEnd } from '../../contract/grant.ts'
 import { taskRequestSchema } from '../../contract/task.ts'
 import { type Command, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
+import { endedTable } from '../ended-grants.ts'
 import { parseOptions } from '../options.ts'
-import { table } from '../terminal.ts'
 
 const startUsage = `
 usage: writ task start --purpose P --intent TEXT [--ttl 30m] [options]
@@ -96,12 +96,7 @@ async function runEnd(args: readonly string[], io: Io): Promise<number> {
   if (values.json) writeJson(io, ended)
   else {
     io.stdout(`${ended.task} ended with ${ended.grants.length} grants\n`)
-    io.stdout(
-      table(
-        ['GRANT', 'CREDENTIAL', 'OUTCOME', 'TOOK'],
-        ended.grants.map((grant) => [grant.grant, grant.credential, grant.outcome, `${grant.latency_ms} ms`]),
-      ),
-    )
+    io.stdout(endedTable(ended.grants))
   }
   const left = ended.grants.filter(couldNotEnd).length
   if (left > 0) io.stderr(`${left} of ${ended.grants.length} could not be ended; the broker goes on trying\n`)
