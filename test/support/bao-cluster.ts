@@ -27,7 +27,7 @@ export interface BaoCluster {
   readonly rootToken: string
   /** Asks each server in turn until one can answer. */
   readonly api: VaultApi
-  /** The server that leads, as the others see it too. */
+  /** The server that leads, as those that do not lead see it too. */
   leader(): Promise<ClusterNode>
   /** Waits until one server leads and every one that runs is unsealed. */
   settled(): Promise<ClusterNode>
@@ -92,17 +92,17 @@ async function startOnce(folder: string, running: BaoProcess[]): Promise<BaoClus
   }
   const stateOf = async (node: ClusterNode) => {
     const { body } = await within(1_000, vaultApi(node.address, '')('GET', 'sys/leader'))
-    return body as { readonly is_self?: boolean; readonly leader_address?: string }
+    return body as { readonly is_self?: boolean; readonly active_time?: string; readonly leader_address?: string }
   }
   async function leader(): Promise<ClusterNode> {
     return eventually(
       async () => {
         const seen = await Promise.all(nodes.map((node) => stateOf(node).catch(() => undefined)))
-        const at = seen.findIndex((state) => state?.is_self === true)
-        const agreed = seen.every(
-          (state) => state?.leader_address === undefined || state.leader_address === addresses[at],
-        )
-        return at >= 0 && agreed ? nodes[at] : undefined
+        const claims = seen.map((state) => (state?.is_self === true ? Date.parse(state.active_time ?? '') : -1))
+        // A server that was frozen while another took over says that it leads until it next writes: the later claim is the true one.
+        const at = claims.indexOf(Math.max(...claims))
+        const agreed = seen.every((state) => !state || state.is_self === true || state.leader_address === addresses[at])
+        return seen[at]?.is_self === true && agreed ? nodes[at] : undefined
       },
       'a server leads',
       60_000,
