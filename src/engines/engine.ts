@@ -39,12 +39,22 @@ export type LeaseHandle =
 export interface PublicId {
   readonly type:
     | 'database_user'
+    | 'rabbitmq_user'
     | 'certificate_serial'
     | 'ssh_key_id'
     | 'ssh_serial'
     | 'kv_version'
     | 'wrapping_accessor'
   readonly value: string
+}
+
+/** How long a secret that many may get has stood, and will. Milliseconds since the epoch, by Vault's clock but for the second. */
+export interface Rotation {
+  readonly rotatedAtMs: number
+  /** Absent where nothing rotates it by itself. */
+  readonly rotatesAtMs?: number | undefined
+  /** Seconds between rotations, where they are regular. */
+  readonly everySeconds?: number | undefined
 }
 
 export interface Minted {
@@ -56,6 +66,8 @@ export interface Minted {
   readonly expiresAtMs: number | undefined
   readonly renewable: boolean
   readonly publicIds: readonly PublicId[]
+  /** Of a secret that stands: when it was last changed, and when it will be. Absent where Vault does not say. */
+  readonly rotation?: Rotation | undefined
   /** The generation of the broker's token that the secret dies with; absent where it does not hang on that token. */
   readonly generation?: number | undefined
 }

@@ -5,6 +5,7 @@ import { VaultFault } from './faults.ts'
 import { createKvEngine } from './kv.ts'
 import { createLeases } from './leases.ts'
 import { createPkiEngine } from './pki.ts'
+import { createRabbitmqEngine } from './rabbitmq.ts'
 import { createSshEngine } from './ssh.ts'
 import type { VaultSession } from './vault-session.ts'
 import { createMintWrapped, defaultWrapPolicy } from './wrapped.ts'
@@ -24,18 +25,22 @@ export function createEngines(
   const leases = createLeases(session, clock)
   const mintWrapped = createMintWrapped(session, clock, options.wrapPolicy ?? defaultWrapPolicy)
   const deps = { session, leases, mintWrapped, clock }
-  const engines = [createDatabaseEngine(deps), createPkiEngine(deps), createSshEngine(deps), createKvEngine(deps)].map(
-    (engine) => withinTokenLife(engine, session, clock),
+  const engines = [createDatabaseEngine, createPkiEngine, createSshEngine, createKvEngine, createRabbitmqEngine].map(
+    (create) => withinTokenLife(create(deps), session, clock),
   )
   const byKind = new Map(engines.map((engine) => [engine.kind, engine]))
   return { get: (kind) => byKind.get(kind), kinds: [...byKind.keys()] }
 }
 
-/** Vault ends a lease together with the token that made it, so no secret is made for longer than that token can be kept. */
+/**
+ * Vault ends a lease together with the token that made it, so no secret is made for longer than that token can be kept. What has
+ * no lease does not end with the token.
+ */
 function withinTokenLife(engine: Engine, session: VaultSession, clock: Clock): Engine {
   return {
     ...engine,
     async mint(order) {
+      if (!engine.revocable(order.target)) return engine.mint(order)
       const ttlSeconds = Math.min(order.ttlSeconds, Math.floor((session.leasesEndMs() - clock.now()) / 1000))
       if (ttlSeconds < 1) throw new VaultFault('not_logged_in', 'the Vault token of the broker is about to end')
       return engine.mint(ttlSeconds === order.ttlSeconds ? order : { ...order, ttlSeconds })

@@ -4,16 +4,17 @@ import { database } from './credential/database.ts'
 import type { CredentialKind } from './credential/kind.ts'
 import { kv } from './credential/kv.ts'
 import { pki } from './credential/pki.ts'
+import { rabbitmq } from './credential/rabbitmq.ts'
 import { ssh } from './credential/ssh.ts'
 
 export { templateNames } from './credential/kind.ts'
 
 // A new engine is one file beside these and one line in each of the two lists.
-const kinds = { database, pki, ssh, kv }
+const kinds = { database, pki, ssh, kv, rabbitmq }
 
 /** A named thing an engine can mint (`kind: Credential`). */
 export const credentialSchema = z
-  .discriminatedUnion('engine', [database.schema, pki.schema, ssh.schema, kv.schema])
+  .discriminatedUnion('engine', [database.schema, pki.schema, ssh.schema, kv.schema, rabbitmq.schema])
   .meta({ title: 'Credential', description: 'A named secret that an engine of Vault can mint' })
 
 /** A Credential document as the loader hands it on. */
@@ -32,6 +33,12 @@ export const callerParamsOf = (policy: CredentialPolicy): CredentialKind<z.ZodTy
 
 /** Whether the secret stands until somebody changes it. */
 export const isStatic = (policy: CredentialPolicy): boolean => kindOf(policy).isStatic
+
+/** Whether everyone who gets it gets the same secret. */
+export function isShared(policy: CredentialPolicy): boolean {
+  const kind = kindOf(policy)
+  return kind.isShared?.(policy) ?? kind.isStatic
+}
 
 /** Role, or path below the mount, and fixed parameters: what the engine is told to mint with. */
 export const mintsWith = (policy: CredentialPolicy): Pick<MintTarget, 'role' | 'params'> =>
