@@ -205,7 +205,7 @@ function byMount(credentials: readonly CompiledCredential[]): ReadonlyMap<string
 }
 
 /** A Vault policy that allows exactly these paths. */
-function policyText(needs: readonly { readonly path: string; readonly capability: string }[]): string {
+export function policyText(needs: readonly { readonly path: string; readonly capability: string }[]): string {
   const paths = Map.groupBy(needs, ({ path }) => path)
   return [...paths]
     .map(([path, list]) => {
