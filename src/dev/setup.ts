@@ -8,7 +8,7 @@ import { createEngines } from '../engines/registry.ts'
 import { createVaultSession, type VaultSession } from '../engines/vault-session.ts'
 import { defaultWrapPolicy } from '../engines/wrapped.ts'
 import type { CompiledCredential, PolicySet } from '../policy/compile.ts'
-import { groups } from './sample-data.ts'
+import { ensureUser, groups } from './sample-data.ts'
 
 /** Where Vault is and what it needs to be set up. */
 export interface SetupOptions {
@@ -81,6 +81,14 @@ async function database(session: VaultSession, mount: string, group: Group, opti
   for (const [role, sharing] of byRole(group)) {
     const { ttl, max } = livesOf(sharing)
     const member = /(?:^|[-_])(?:rw|write|writer|admin)$/.test(role) ? groups.write : groups.read
+    if (sharing.some(({ target }) => target.params.staticRole === true)) {
+      // Nobody may hold its password for longer than the shortest of its Credentials allows.
+      const seconds = Math.min(...sharing.map(({ maxSeconds }) => maxSeconds ?? usualSeconds))
+      await ensureUser(options.databaseUrl, role, member)
+      const standing = { db_name: connectionName, username: role, rotation_period: `${seconds}s` }
+      await session.write(`${mount}/static-roles/${role}`, standing)
+      continue
+    }
     await session.write(`${mount}/roles/${role}`, {
       db_name: connectionName,
       creation_statements: [
@@ -183,6 +191,7 @@ async function kv(session: VaultSession, mount: string, group: Group): Promise<v
   }
 }
 
+/** A mount of another kind is left to whoever runs the server it makes users of. */
 const prepare: Readonly<Record<string, Prepare>> = { database, pki, ssh, kv }
 
 function byRole(group: Group): ReadonlyMap<string, Group> {
@@ -230,8 +239,12 @@ export async function setUpVault(options: SetupOptions): Promise<{ readonly brok
     const minting: { path: string; capability: string }[] = []
     for (const group of byMount(options.policies.credentials).values()) {
       const [{ target }] = group
-      await ensureMount(session, target.mount, target.engine)
-      await prepare[target.engine]?.(session, target.mount, group, options)
+      const prepared = prepare[target.engine]
+      if (prepared === undefined) options.log.warn({ mount: target.mount, engine: target.engine }, 'mount_not_set_up')
+      else {
+        await ensureMount(session, target.mount, target.engine)
+        await prepared(session, target.mount, group, options)
+      }
       const engine = engines.get(target.engine)
       for (const credential of group) {
         needs.push(
