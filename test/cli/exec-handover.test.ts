@@ -1,8 +1,11 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { eventually } from '../support/child.ts'
+import { runProgram } from '../support/program.ts'
 import { type Exit, spawnWrit, type WritProcess } from '../support/serve.ts'
 import { ended, grantId, issued, ok, password, type ScriptedBroker, scriptedBroker } from './scripted-broker.ts'
 
@@ -170,6 +173,20 @@ describe('--fd and --file', () => {
     const exit = await run(options, ['true'])
     expect(exit).toMatchObject({ code: 2, stdout: '' })
     expect(exit.stderr).toMatch(why)
+    expect(broker.seen).toEqual([])
+  })
+})
+
+const inNamespace = (script: string): string[] => ['-m', 'sh', '-c', `mount --bind ${folder} /dev/shm && ${script}`]
+const canUnshare = spawnSync('unshare', inNamespace('true')).status === 0
+describe.skipIf(!canUnshare)('needs unshare and the right to mount: a machine without a file system in memory', () => {
+  it('runs no command and asks for nothing: a secret does not go to a disk', async () => {
+    broker = await scriptedBroker({ [issue]: () => issued() })
+    const bin = fileURLToPath(new URL('../../bin/writ.js', import.meta.url))
+    const command = `"${process.execPath}" "${bin}" exec --purpose p --fd 3 -- true`
+    const env = { WRIT_URL: broker.url, WRIT_TOKEN: 't', XDG_RUNTIME_DIR: folder }
+    const exit = await runProgram('unshare', inNamespace(command), { env })
+    expect(exit).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('does not go to a disk') })
     expect(broker.seen).toEqual([])
   })
 })
