@@ -9,8 +9,8 @@ import { json } from './json.ts'
 import { kubeconfig } from './kubeconfig.ts'
 import { myCnf } from './my-cnf.ts'
 import { pem } from './pem.ts'
-import { pgService } from './pg-service-conf.ts'
 import { pgpass } from './pgpass.ts'
+import { pgService } from './pgservice.ts'
 import { raw } from './raw.ts'
 
 const formats: readonly Format[] = [
