@@ -54,7 +54,19 @@ export const issuerSchema = z.strictObject({
   kind: z.literal('Issuer'),
   name: nameField,
   flavour: z
-    .enum(['generic', 'kubernetes', 'github-actions', 'gitlab', 'spiffe', 'google', 'azure', 'aws'])
+    .enum([
+      'generic',
+      'kubernetes',
+      'github-actions',
+      'gitlab',
+      'terraform',
+      'buildkite',
+      'circleci',
+      'spiffe',
+      'google',
+      'azure',
+      'aws',
+    ])
     .default('generic'),
   url: z.string().min(1).max(2048).describe('Must equal the `iss` claim, byte for byte'),
   audience: audience

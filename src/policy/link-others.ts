@@ -1,3 +1,4 @@
+import { issuerProblems } from './breadth/breadth.ts'
 import type { ExceptionPolicy } from './exception.ts'
 import type { GuardrailPolicy } from './guardrail.ts'
 import type { IssuerPolicy } from './issuer.ts'
@@ -17,6 +18,10 @@ export function checkIssuer(issuer: IssuerPolicy, linker: Linker): void {
     )
   }
   issuer.signals?.speaks_for?.forEach((name, at) => void linker.refer('Issuer', name, ['signals', 'speaks_for', at]))
+  for (const { severity, path, message, fix } of issuerProblems(issuer)) {
+    if (severity === 'error') linker.error(path, message, fix)
+    else linker.warn(path, message, fix)
+  }
 }
 
 /** Refers to an Issuer whose tokens somebody presents; one of signals alone is of no use for that. */

@@ -1,0 +1,12 @@
+import type { IssuerPolicy } from '../issuer.ts'
+import { github } from './github.ts'
+import { gitlab } from './gitlab.ts'
+import { kubernetes } from './kubernetes.ts'
+import type { Platform } from './platform.ts'
+
+/** What is known of each platform, by flavour: a new one is a file and a line here. */
+export const platforms: Readonly<Partial<Record<IssuerPolicy['flavour'], Platform>>> = {
+  kubernetes,
+  'github-actions': github,
+  gitlab,
+}
