@@ -126,7 +126,8 @@ async function readToken(values: Values, io: Io): Promise<string> {
   }
 }
 
-async function verified(set: PolicySet, token: string, io: Io): Promise<Found> {
+/** Verifies a token as the broker would, with the keys of its issuer. */
+export async function verified(set: PolicySet, token: string, io: Io): Promise<Found> {
   const verifier = createVerifier({
     issuers: () => set.issuers,
     clock: io.clock,
@@ -157,7 +158,8 @@ function unverified(set: PolicySet, token: string): Found {
   return { identity: identityOf(set, { issuer: issuer.name, claims }), reasons, code: undefined }
 }
 
-function refuseToken({ reasons, code }: Found, io: Io, asJson: boolean): number {
+/** Shows why a token is not accepted, and gives the exit status. */
+export function refuseToken({ reasons, code }: Found, io: Io, asJson: boolean): number {
   if (asJson) writeJson(io, { token: { ok: false, code, reasons } })
   else {
     const lines = reasons.map(({ rule, ok, detail }) => `  ${ok ? 'pass' : 'FAIL'}  ${rule}: ${detail}\n`)

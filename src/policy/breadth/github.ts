@@ -12,6 +12,14 @@ export const github: Platform = {
     actor: { why: renamed, instead: ['actor_id'] },
     enterprise: { why: renamed, instead: ['enterprise_id'] },
   },
+  // `repository` holds the name of the owner. The subject says the same by names, unless the organisation has chosen another form.
+  pins: [
+    { labels: ['repository_id', 'repository'] },
+    { labels: ['repository_owner_id'] },
+    { labels: ['environment'] },
+    { labels: ['ref'], passing: ['refs/pull/', 'refs/tags/'] },
+    { labels: ['ref_protected'], only: 'true' },
+  ],
   match: breadth,
 }
 

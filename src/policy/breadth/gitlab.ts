@@ -11,6 +11,15 @@ export const gitlab: Platform = {
     user_login: { why: renamed, instead: ['user_id'] },
     user_email: { why: renamed, instead: ['user_id'] },
   },
+  // The subject says the same by names.
+  pins: [
+    { labels: ['project_id', 'project_path'] },
+    { labels: ['namespace_id'] },
+    { labels: ['environment'] },
+    { labels: ['environment_protected'], only: 'true' },
+    { labels: ['ref_path', 'ref'], passing: ['refs/merge-requests/', 'refs/tags/'] },
+    { labels: ['ref_protected'], only: 'true' },
+  ],
   match: breadth,
 }
 

@@ -15,6 +15,7 @@ export const kubernetes: Platform = {
     'kubernetes.io/pod/name': { why: deleted, instead: ['kubernetes.io/pod/uid'] },
     'kubernetes.io/node/name': { why: deleted, instead: ['kubernetes.io/node/uid'] },
   },
+  pins: [{ labels: ['sub'] }, { labels: [uid] }],
   match: breadth,
 }
 

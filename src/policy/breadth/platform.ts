@@ -30,12 +30,24 @@ export interface Recyclable {
   readonly instead: readonly string[]
 }
 
+/** One thing about a workload that a match can hold its tokens to; for drafting one. */
+export interface Pin {
+  /** The labels of the claims that say it, the one that lasts longest first; the first that is there is taken. */
+  readonly labels: readonly string[]
+  /** It is worth naming with this text alone. */
+  readonly only?: string
+  /** Text that begins like this changes from run to run, so nothing is pinned by it. */
+  readonly passing?: readonly string[]
+}
+
 /** What is known of the tokens of one platform when policies are read; one file per platform. */
 export interface Platform {
   /** Segments of its subjects that are form and tell no two workloads apart. */
   readonly forms: readonly string[]
   /** Claims, by label, whose text is given to somebody else once its holder gives it up. */
   readonly recyclable: Readonly<Record<string, Recyclable>>
+  /** What pins a workload down tightest and longest. Nothing that changes from run to run; the subject where this is absent. */
+  readonly pins?: readonly Pin[]
   /** What an Issuer of the platform should keep to beyond the rules of every Issuer. */
   issuer?(issuer: IssuerPolicy): readonly IssuerProblem[]
   /** Traps of the platform that a match walks into. Asked only when it names a claim that tells tokens apart. */
