@@ -18,9 +18,27 @@ export function checkIssuer(issuer: IssuerPolicy, linker: Linker): void {
     )
   }
   issuer.signals?.speaks_for?.forEach((name, at) => void linker.refer('Issuer', name, ['signals', 'speaks_for', at]))
+  checkTrustDomain(issuer, linker)
   for (const { severity, path, message, fix } of issuerProblems(issuer)) {
     if (severity === 'error') linker.error(path, message, fix)
     else linker.warn(path, message, fix)
+  }
+}
+
+function checkTrustDomain({ flavour, trust_domain: domain, audience }: IssuerPolicy, linker: Linker): void {
+  if (domain === undefined) return
+  if (flavour !== 'spiffe') {
+    linker.error(
+      ['trust_domain'],
+      'only an issuer of SPIFFE IDs has a trust domain',
+      'remove it, or write flavour: spiffe',
+    )
+  } else if (audience !== undefined && !linker.first(`trust domain ${domain}`)) {
+    linker.warn(
+      ['trust_domain'],
+      'another Issuer has the same trust domain, so SVIDs without `iss` are refused as of neither',
+      'keep one of them, unless every SVID of the trust domain carries an `iss`',
+    )
   }
 }
 
