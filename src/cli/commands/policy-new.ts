@@ -1,3 +1,4 @@
+import { chosenBy, routesOf } from '../../identity/route.ts'
 import { isMalformed, maxTokenLength, takeApart, type UnverifiedToken } from '../../identity/token.ts'
 import { type Draft, type DraftToken, draftWorkload } from '../../policy/draft/draft.ts'
 import { guessFlavour } from '../../policy/draft/flavour.ts'
@@ -64,7 +65,8 @@ Exit status: 0 drafted; 4 the token is not one, or is not accepted; 2 usage; 1 f
     if (isMalformed(token)) throw new CommandError(exit.unauthenticated, `this is not a token: ${token.problem}`)
     const set = values.policies === undefined ? undefined : await loadOrReport(values.policies, io, asJson)
     if (values.policies !== undefined && set === undefined) return exit.fault
-    const issuer = set?.issuers.find(({ url }) => url === token.claims.iss)
+    const chosen = set === undefined ? undefined : chosenBy(token.claims, routesOf(set.issuers))
+    const issuer = chosen === undefined || 'nobody' in chosen ? undefined : chosen
     let trust = 'the signature was NOT checked, so anybody may have written this token'
     if (set !== undefined && issuer !== undefined && values.unverified !== true) {
       const found = await verified(set, text, io)

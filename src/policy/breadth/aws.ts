@@ -15,6 +15,8 @@ export const aws: Platform = {
     ...kubernetes.recyclable,
     [within('lambda_source_function_arn')]: { why: remade, instead: [instance] },
   },
+  // Instances come and go; the role stays.
+  pins: kubernetes.pins ?? [],
   issuer: ofIssuer,
   match: (look) => (awsIssuer(look.issuer.url) === 'eks' ? (kubernetes.match?.(look) ?? []) : ofRole(look)),
 }

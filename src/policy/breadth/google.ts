@@ -13,6 +13,7 @@ export const google: Platform = {
     email: { why: deleted, instead: ['sub'] },
     [`${engine}/instance_name`]: { why: deleted, instead: [`${engine}/instance_id`] },
   },
+  pins: [{ labels: ['sub', 'email'] }, { labels: [`${engine}/project_number`] }],
   issuer: ofIssuer,
   match: breadth,
 }

@@ -9,6 +9,7 @@ const conventional: ReadonlySet<string> = new Set(['ns', 'sa'])
 export const spiffe: Platform = {
   forms: ['spiffe', ...conventional],
   recyclable: {},
+  pins: [{ labels: ['sub'] }],
   issuer: ofIssuer,
   match: breadth,
 }

@@ -1,9 +1,11 @@
+import { parseSpiffeId } from '../../base/spiffe-id.ts'
 import type { Claim, Claims } from '../../identity/identity.ts'
 import { breadthProblems } from '../breadth/breadth.ts'
+import type { BreadthProblem } from '../breadth/platform.ts'
 import { type IssuerPolicy, issuerSchema } from '../issuer.ts'
 import { claimRules } from '../match.ts'
 import { pipelines } from './flavour.ts'
-import { isPlain, matchOf, pinnedClaims } from './pinned.ts'
+import { isPlain, matchOf, type PinnedClaim, pinnedClaims, recyclableClaims } from './pinned.ts'
 
 /** What a person says of the workload; what is not said is `null` in the draft, and the loader refuses it until it is. */
 export interface DraftAnswers {
@@ -39,12 +41,7 @@ export function draftWorkload(token: DraftToken, answers: DraftAnswers): Draft {
   const { claims: pinned, warnings } = pinnedClaims(flavour, token.claims)
   const match = matchOf(pinned)
   const issuer = token.issuer ?? issuerSchema.safeParse({ ...drafted, environment: undefined }).data
-  const tooWide =
-    issuer === undefined
-      ? []
-      : breadthProblems({ rules: claimRules(match), issuer, production: false })
-          .filter(({ severity }) => severity === 'error')
-          .map(({ message, fix }) => `${message}: ${fix}`)
+  const traps = issuer === undefined ? [] : breadthProblems({ rules: claimRules(match), issuer, production: false })
   const workload = {
     kind: 'Workload',
     name: answers.name ?? null,
@@ -68,8 +65,26 @@ export function draftWorkload(token: DraftToken, answers: DraftAnswers): Draft {
   }
   return {
     documents: drafted === undefined ? [workload] : [drafted, workload],
-    warnings: [...warnings, ...tooWide],
+    warnings: [...warnings, ...recyclableOrWide(flavour, pinned, traps)],
   }
+}
+
+/** What the loader says of a claim of the match is better than what holds of the claim in general; one line for each claim. */
+function recyclableOrWide(
+  flavour: IssuerPolicy['flavour'],
+  pinned: readonly PinnedClaim[],
+  traps: readonly BreadthProblem[],
+): readonly string[] {
+  const labelOf = ({ path }: BreadthProblem): string | undefined => path?.join('/')
+  const claims = new Set(pinned.map(({ path }) => path.join('/')))
+  const told = traps.filter((trap) => trap.severity === 'error' || claims.has(labelOf(trap) ?? ''))
+  const labels = new Set(told.map(labelOf))
+  return [
+    ...told.map((trap) => `${trap.path === undefined ? '' : `\`${labelOf(trap)}\`: `}${trap.message}; ${trap.fix}`),
+    ...recyclableClaims(flavour, pinned)
+      .filter(({ path }) => !labels.has(path.join('/')))
+      .map(({ warning }) => warning),
+  ]
 }
 
 const fixedEnvironment = (issuer: IssuerPolicy | undefined): string | undefined =>
@@ -88,7 +103,9 @@ function issuerDocument(
   { header, claims, named }: DraftToken,
   environment: string | undefined,
 ): Record<string, unknown> {
-  const { iss, aud, iat, exp } = claims
+  const { iss, aud, iat, exp, sub } = claims
+  const domain = named.flavour === 'spiffe' ? parseSpiffeId(String(sub))?.trustDomain : undefined
+  const url = iss === undefined && domain !== undefined ? `spiffe://${domain}` : plain('url', iss)
   const algorithms = issuerSchema.shape.algorithms.safeParse([header.alg]).data
   const life = typeof iat === 'number' && typeof exp === 'number' ? exp - iat : Number.NaN
   const minutes = `${Math.ceil(life / secondsAMinute)}m`
@@ -96,10 +113,12 @@ function issuerDocument(
     kind: 'Issuer',
     name: named.name,
     flavour: named.flavour,
-    url: plain('url', iss),
+    url,
+    ...(domain !== undefined && { trust_domain: domain }),
     audience: plain('audience', aud),
     algorithms: algorithms ?? null,
-    keys: { discovery: true },
+    // A trust domain has a bundle somewhere, and no discovery document.
+    keys: typeof url === 'string' && url.startsWith('spiffe:') ? { jwks_url: null } : { discovery: true },
     ...(life > 0 && life <= 24 * 3600 && { token: { max_age: minutes, max_life: minutes } }),
     environment: environment ?? null,
   }

@@ -1,3 +1,5 @@
+import { awsIssuer } from '../../base/aws-issuer.ts'
+import { readEntraIssuer } from '../../base/entra-issuer.ts'
 import type { Claims } from '../../identity/identity.ts'
 import type { IssuerPolicy } from '../issuer.ts'
 
@@ -5,6 +7,8 @@ type Flavour = IssuerPolicy['flavour']
 
 /** What says whose token it is: its issuer, or a claim that no other platform writes. */
 const marks: readonly (readonly [Flavour, (issuer: URL, claims: Claims) => boolean])[] = [
+  // Clusters of EKS among them, whose tokens look like those of any other cluster.
+  ['aws', (_, { iss }) => awsIssuer(String(iss)) !== undefined],
   ['kubernetes', (_, claims) => Object.hasOwn(claims, 'kubernetes.io')],
   ['spiffe', (_, { sub }) => typeof sub === 'string' && sub.startsWith('spiffe://')],
   ['github-actions', ({ hostname }) => hostname === 'token.actions.githubusercontent.com'],
@@ -16,8 +20,7 @@ const marks: readonly (readonly [Flavour, (issuer: URL, claims: Claims) => boole
   ['buildkite', ({ hostname }) => hostname === 'agent.buildkite.com'],
   ['circleci', ({ hostname }) => hostname === 'oidc.circleci.com'],
   ['google', ({ hostname }) => hostname === 'accounts.google.com'],
-  ['azure', ({ hostname }) => hostname === 'login.microsoftonline.com' || hostname === 'sts.windows.net'],
-  ['aws', ({ hostname }) => hostname.endsWith('.tokens.sts.global.api.aws')],
+  ['azure', (_, { iss }) => readEntraIssuer(String(iss)) !== undefined],
 ]
 
 /** The platform that seems to have written these claims; `undefined` when nothing says so. */

@@ -34,16 +34,22 @@ export function pinnedClaims(flavour: IssuerPolicy['flavour'], claims: Claims): 
   if (platform?.pins === undefined && found.length > 0) {
     warnings.push('`sub` alone is pinned: whether it is ever given to somebody else is for its issuer to say')
   }
-  const used = new Set(found.map(({ label }) => label))
-  for (const { label } of found) {
-    const recyclable = platform?.recyclable[label]
-    if (recyclable === undefined || recyclable.instead.some((better) => used.has(better))) continue
-    const better = recyclable.instead.map((name) => `\`${name}\``).join(', ')
-    warnings.push(
-      `\`${label}\` ${recyclable.why}${better === '' ? '' : `; ${better} would not be, and the token has none`}`,
-    )
-  }
   return { claims: found, warnings }
+}
+
+/** A sentence for each claim whose text may come to name somebody else, with nothing beside it that would not. */
+export function recyclableClaims(
+  flavour: IssuerPolicy['flavour'],
+  pinned: readonly PinnedClaim[],
+): readonly (PinnedClaim & { readonly warning: string })[] {
+  const used = new Set(pinned.map(({ label }) => label))
+  return pinned.flatMap((claim) => {
+    const recyclable = platforms[flavour]?.recyclable[claim.label]
+    if (recyclable === undefined || recyclable.instead.some((better) => used.has(better))) return []
+    const better = recyclable.instead.map((name) => `\`${name}\``).join(', ')
+    const advice = better === '' ? '' : `; ${better} would be better, and the token has none`
+    return [{ ...claim, warning: `\`${claim.label}\` ${recyclable.why}${advice}` }]
+  })
 }
 
 function take({ labels, only, passing = [] }: Pin, claims: Claims, warnings: string[]): PinnedClaim | undefined {

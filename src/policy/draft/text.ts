@@ -9,6 +9,7 @@ const hints: Readonly<Record<string, string>> = {
   backup: 'the team that answers when the owner cannot',
   custodian: 'the team that runs it',
   id: 'the name that callers ask for',
+  jwks_url: 'where its keys are: the trust bundle of the trust domain',
   because: 'the business reason, in words an auditor understands',
   environment: 'that of the credentials',
   credentials: 'a list of Credential documents',
