@@ -43,7 +43,8 @@ be used although its text may come to name somebody else. The token is never pri
   --policies DIR     policies that may hold its Issuer: then the token is verified as the broker would, and the Issuer named
                      in the draft. Without that, the SIGNATURE IS NOT CHECKED, and an Issuer document is drafted as well.
   --unverified       with --policies, take a token whose signature or times do not hold, such as an old one
-  --flavour F        the platform, where its issuer does not say it: ${issuerSchema.shape.flavour.unwrap().options.join(', ')}
+  --flavour F        the platform, where its issuer does not say it:
+                     ${issuerSchema.shape.flavour.unwrap().options.join(', ')}
   --name NAME        these fill in what a token cannot say; what is left out is marked TODO in the draft
   --owner TEAM
   --backup TEAM

@@ -80,7 +80,11 @@ function recyclableOrWide(
   const told = traps.filter((trap) => trap.severity === 'error' || claims.has(labelOf(trap) ?? ''))
   const labels = new Set(told.map(labelOf))
   return [
-    ...told.map((trap) => `${trap.path === undefined ? '' : `\`${labelOf(trap)}\`: `}${trap.message}; ${trap.fix}`),
+    ...told.map((trap) => {
+      const label = `\`${labelOf(trap)}\``
+      const named = trap.path === undefined || trap.message.startsWith(label)
+      return `${named ? '' : `${label}: `}${trap.message}; ${trap.fix}`
+    }),
     ...recyclableClaims(flavour, pinned)
       .filter(({ path }) => !labels.has(path.join('/')))
       .map(({ warning }) => warning),
