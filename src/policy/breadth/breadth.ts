@@ -1,6 +1,6 @@
 import type { IssuerPolicy } from '../issuer.ts'
 import { type ClaimRule, globProblem, segmentsOf } from '../match.ts'
-import type { BreadthProblem, IssuerProblem, MatchLook } from './platform.ts'
+import { type BreadthProblem, type IssuerProblem, type MatchLook, warning } from './platform.ts'
 import { platforms } from './platforms.ts'
 
 // Every token of an issuer carries these, so they tell no two workloads apart.
@@ -32,8 +32,15 @@ export function breadthProblems(look: MatchLook): readonly BreadthProblem[] {
 }
 
 /** What is wrong with an Issuer for a platform like its own. */
-export const issuerProblems = (issuer: IssuerPolicy): readonly IssuerProblem[] =>
-  platforms[issuer.flavour]?.issuer?.(issuer) ?? []
+export function issuerProblems(issuer: IssuerPolicy): readonly IssuerProblem[] {
+  const problems = [...(platforms[issuer.flavour]?.issuer?.(issuer) ?? [])]
+  if (issuer.flavour === 'generic') {
+    const [owner] = Object.entries(platforms).find(([, platform]) => platform.owns?.(issuer.url)) ?? []
+    const message = `this is an issuer of ${owner}, whose tokens have rules of their own that are not looked at here`
+    if (owner !== undefined) problems.push(warning(['url'], message, `write flavour: ${owner}`))
+  }
+  return problems
+}
 
 /** A rule that most other workloads of the issuer would fail: exact, or a glob with literal text that is more than a form. */
 function tellsApart({ label, pattern, glob }: ClaimRule): boolean {
