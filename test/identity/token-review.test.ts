@@ -87,11 +87,11 @@ describe('a review by the API server', () => {
     const token = await s.sign({ sub })
     expect(await s.codeOf(token)).toBe('ok')
     server.answer((review) => ({ body: { ...review.body, status: { authenticated: false } } }))
-    s.clock.advance(keepReviewMs - 1)
+    await s.clock.advance(keepReviewMs - 1)
     expect(await s.codeOf(token)).toBe('ok')
     // Another token of the same pod is asked about by itself.
     expect(await s.codeOf(await s.sign({ sub }))).toBe('token_invalid')
-    s.clock.advance(1)
+    await s.clock.advance(1)
     expect(await s.codeOf(token)).toBe('token_invalid')
     expect(server.asked).toHaveLength(3)
   })
@@ -133,7 +133,7 @@ describe('no answer is no', () => {
     const s = open()
     const outcome = unavailable(s)
     await expect.poll(() => server.asked.length).toBe(1)
-    s.clock.advance(fetchTimeoutMs)
+    await s.clock.advance(fetchTimeoutMs)
     expect(await outcome).toMatch(/took longer than 5 s$/)
   })
 
