@@ -5,8 +5,10 @@ import type { IssuerPolicy } from '../policy/issuer.ts'
 import { createAsk, createFetchText, type FetchText } from './fetch-text.ts'
 import type { Flavour } from './flavours/flavour.ts'
 import { flavourOf } from './flavours/known.ts'
+import type { Claims } from './identity.ts'
 import { createKeySource } from './key-source.ts'
 import { createKeyCache, type KeyCache } from './keys.ts'
+import { chosenBy, type Routes, routesOf } from './route.ts'
 import { createTokenReview, type TokenReview } from './token-review.ts'
 
 interface Enforced {
@@ -35,6 +37,8 @@ export interface IssuerStatus {
 export interface Issuers {
   /** The issuer with exactly this `iss`. Costs the same whether there is one or not. */
   byUrl(url: string): TrustedIssuer | undefined
+  /** The issuer whose rules a token with these claims is held to; in words why there is none. Costs the same either way. */
+  of(claims: Claims): TrustedIssuer | { readonly nobody: string }
   status(): readonly IssuerStatus[]
   start(): void
   close(): void
@@ -64,13 +68,15 @@ export function createIssuers(options: IssuersOptions): Issuers {
   const ask = createAsk(clock, closing.signal)
   let seen: readonly IssuerPolicy[] = []
   let trusted: ReadonlyMap<string, TrustedIssuer> = new Map()
+  let routes: Routes = routesOf([])
   let caches: ReadonlyMap<string, KeyCache> = new Map()
   let timer: Timer | undefined
   let state: 'idle' | 'started' | 'closed' = 'idle'
 
   const cacheFor = (policy: IssuerPolicy, keys: IssuerPolicy['keys']): KeyCache => {
     const { name, url: issuerUrl, algorithms } = policy
-    const source = createKeySource({ issuerUrl, keys, algorithms, fetchText, allowLoopbackHttp })
+    const bundle = isTrustBundle(policy.flavour, keys)
+    const source = createKeySource({ issuerUrl, keys, algorithms, bundle, fetchText, allowLoopbackHttp })
     const cache = createKeyCache({ issuer: name, source, clock, log })
     if (state === 'started') cache.start()
     return cache
@@ -104,6 +110,7 @@ export function createIssuers(options: IssuersOptions): Issuers {
     for (const [id, cache] of caches) if (!nextCaches.has(id)) cache.close()
     seen = policies
     trusted = nextTrusted
+    routes = routesOf(policies)
     caches = nextCaches
   }
 
@@ -116,6 +123,11 @@ export function createIssuers(options: IssuersOptions): Issuers {
     byUrl(url) {
       follow()
       return trusted.get(url)
+    },
+    of(claims) {
+      follow()
+      const chosen = chosenBy(claims, routes)
+      return 'nobody' in chosen ? chosen : (trusted.get(chosen.url) ?? { nobody: `${chosen.name} is not in force` })
     },
     status() {
       follow()
@@ -147,5 +159,9 @@ const isSame = (a: readonly IssuerPolicy[], b: readonly IssuerPolicy[]): boolean
   a === b || (a.length === b.length && a.every((policy, i) => policy === b[i]))
 
 // Everything that decides which keys are loaded and how they are imported.
-const cacheId = ({ name, url, algorithms }: IssuerPolicy, keys: IssuerPolicy['keys']): string =>
-  sha256Hex(JSON.stringify([name, url, algorithms, keys]))
+const cacheId = ({ name, url, algorithms, flavour }: IssuerPolicy, keys: IssuerPolicy['keys']): string =>
+  sha256Hex(JSON.stringify([name, url, algorithms, keys, isTrustBundle(flavour, keys)]))
+
+// A discovery document leads to a JWK Set of OpenID Connect, also that of SPIRE; all else that SPIFFE publishes is a bundle.
+const isTrustBundle = (flavour: IssuerPolicy['flavour'], keys: IssuerPolicy['keys']): boolean =>
+  flavour === 'spiffe' && !('discovery' in keys)

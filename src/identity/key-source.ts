@@ -2,6 +2,7 @@ import type { IssuerPolicy } from '../policy/issuer.ts'
 import { readBounded } from './bounded-file.ts'
 import { type FetchText, keyUrl } from './fetch-text.ts'
 import { type Algorithm, importKeySet, KeyDocumentError, type KeySet, readDocument } from './jwks.ts'
+import { createBundleImport } from './trust-bundle.ts'
 
 /** Where an issuer's keys come from. */
 export interface KeySource {
@@ -16,21 +17,24 @@ export interface KeySourceOptions {
   readonly issuerUrl: string
   readonly keys: IssuerPolicy['keys']
   readonly algorithms: readonly Algorithm[]
+  /** The keys are a SPIFFE trust bundle rather than a plain JWK Set. */
+  readonly bundle: boolean
   readonly fetchText: FetchText
   readonly allowLoopbackHttp: boolean
 }
 
 /** The source that the `keys` of an Issuer document describe. */
 export function createKeySource(options: KeySourceOptions): KeySource {
-  const { issuerUrl, keys, algorithms, fetchText, allowLoopbackHttp } = options
+  const { issuerUrl, keys, algorithms, bundle, fetchText, allowLoopbackHttp } = options
+  const importKeys = bundle ? createBundleImport(algorithms) : (set: unknown) => importKeySet(set, algorithms)
   const fetchKeySet = async (url: string): Promise<KeySet> =>
-    importKeySet(readDocument(await fetchText(keyUrl(url, allowLoopbackHttp))), algorithms)
+    importKeys(readDocument(await fetchText(keyUrl(url, allowLoopbackHttp))))
 
-  if ('jwks' in keys) return { changes: false, load: () => importKeySet(keys.jwks, algorithms) }
+  if ('jwks' in keys) return { changes: false, load: () => importKeys(keys.jwks) }
   if ('jwks_file' in keys) {
     return {
       changes: true,
-      load: async () => importKeySet(readDocument(await readBounded(keys.jwks_file, 'the key file')), algorithms),
+      load: async () => importKeys(readDocument(await readBounded(keys.jwks_file, 'the key file'))),
     }
   }
   if ('jwks_url' in keys) return { changes: true, load: () => fetchKeySet(keys.jwks_url) }

@@ -54,10 +54,8 @@ export function createVerifier(options: IssuersOptions): Verifier {
     const known = memory.recall(token)
     const parts = known?.parts ?? takeApart(token)
     if (isMalformed(parts)) return trail.refuse(failed('token_invalid', 'form', parts.problem))
-    const issuer = typeof parts.claims.iss === 'string' ? issuers.byUrl(parts.claims.iss) : undefined
-    if (issuer === undefined) {
-      return trail.refuse(failed('issuer_unknown', 'issuer', `no Issuer has the url ${shown(parts.claims.iss)}`))
-    }
+    const issuer = issuers.of(parts.claims)
+    if ('nobody' in issuer) return trail.refuse(failed('issuer_unknown', 'issuer', issuer.nobody))
     const { policy, enforced } = issuer
     trail.stops(passed('issuer', policy.name))
     if (policy.audience === undefined) {
@@ -68,13 +66,15 @@ export function createVerifier(options: IssuersOptions): Verifier {
     const { header, claims } = parts
 
     const before = { header, claims, issuer: policy, nowSeconds: options.clock.now() / 1000 }
-    if (trail.stopsAt(headerChecks, before) || trail.stops(type(header.typ, flavour))) return trail.refusal()
+    if (trail.stopsAt(headerChecks, before) || trail.stops(type(header.typ, flavour), flavour.header?.(header))) {
+      return trail.refusal()
+    }
     const signature = await checkSignature(token, header, keys, known?.key)
     if (trail.stops(...signature.findings)) return trail.refusal()
 
     // From here on the claims are genuine. Time is read after the wait for keys, not before.
     const input = { ...before, nowSeconds: options.clock.now() / 1000 }
-    if (trail.stopsAt(claimChecks, input) || trail.stops(...flavour.check(claims))) return trail.refusal()
+    if (trail.stopsAt(claimChecks, input) || trail.stops(...flavour.check(claims, policy))) return trail.refusal()
     if (review !== undefined && trail.stops(await review(token, claims))) return trail.refusal()
     const { key } = signature
     const comesAgain = policy.token.replay !== 'once'

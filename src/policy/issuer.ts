@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isTrustDomain } from '../base/spiffe-id.ts'
 import { durationField, nameField } from '../contract/fields.ts'
 import { subjectEventNames } from '../contract/signal.ts'
 
@@ -88,7 +89,16 @@ export const issuerSchema = z.strictObject({
       'aws',
     ])
     .default('generic'),
-  url: z.string().min(1).max(2048).describe('Must equal the `iss` claim, byte for byte'),
+  url: z
+    .string()
+    .min(1)
+    .max(2048)
+    .describe('Must equal the `iss` claim, byte for byte; `spiffe://` and the trust domain where SVIDs have no `iss`'),
+  trust_domain: z
+    .string()
+    .refine(isTrustDomain, 'a trust domain: lower-case letters, digits, dots, hyphens and underscores')
+    .optional()
+    .describe('Of a spiffe issuer alone, and needed there: the trust domain whose workloads it speaks for'),
   audience: audience
     .optional()
     .describe('A token must carry one of them; absent in an Issuer of signals alone, none of whose tokens are taken'),

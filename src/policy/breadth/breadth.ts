@@ -31,15 +31,15 @@ export function breadthProblems(look: MatchLook): readonly BreadthProblem[] {
   ]
 }
 
-/** What is wrong with an Issuer for a platform like its own. */
+/** What is wrong with an Issuer for a platform like its own; of flavour generic, for the platform that it really is of. */
 export function issuerProblems(issuer: IssuerPolicy): readonly IssuerProblem[] {
-  const problems = [...(platforms[issuer.flavour]?.issuer?.(issuer) ?? [])]
-  if (issuer.flavour === 'generic') {
-    const [owner] = Object.entries(platforms).find(([, platform]) => platform.owns?.(issuer.url)) ?? []
-    const message = `this is an issuer of ${owner}, whose tokens have rules of their own that are not looked at here`
-    if (owner !== undefined) problems.push(warning(['url'], message, `write flavour: ${owner}`))
-  }
-  return problems
+  const own = platforms[issuer.flavour]?.issuer?.(issuer) ?? []
+  // An Issuer of signals alone has no tokens to apply any rules to.
+  if (issuer.flavour !== 'generic' || issuer.audience === undefined) return own
+  const [flavour] = Object.entries(platforms).find(([, { owns }]) => owns?.(issuer.url) === true) ?? []
+  if (flavour === undefined) return own
+  const message = `the rules of ${flavour} are not applied to its tokens, so those of people and other traps get through`
+  return [...own, warning(['flavour'], message, `write flavour: ${flavour}`)]
 }
 
 /** A rule that most other workloads of the issuer would fail: exact, or a glob with literal text that is more than a form. */

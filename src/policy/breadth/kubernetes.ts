@@ -27,8 +27,8 @@ export const kubernetes: Platform = {
     'kubernetes.io/node/name': { why: made, instead: ['kubernetes.io/node/uid'] },
   },
   owns: (url) =>
-    ['https://oidc.eks.', 'https://container.googleapis.com/v1/projects/', 'https://kubernetes.default.svc'].some(
-      (start) => url.startsWith(start),
+    ['https://container.googleapis.com/v1/projects/', 'https://kubernetes.default.svc'].some((start) =>
+      url.startsWith(start),
     ),
   issuer: trust,
   match: breadth,

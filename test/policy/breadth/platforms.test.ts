@@ -264,7 +264,7 @@ describe('generic', () => {
       'https://app.terraform.io': 'terraform',
       'https://agent.buildkite.com': 'buildkite',
       'https://oidc.circleci.com/org/1': 'circleci',
-      'https://oidc.eks.eu-west-1.amazonaws.com/id/0A': 'kubernetes',
+      'https://container.googleapis.com/v1/projects/p/locations/l/clusters/c': 'kubernetes',
     }
     for (const [url, flavour] of Object.entries(owned)) {
       expect(lint.issuer({ url }), url).toEqual(one(`write flavour: ${flavour}`))
