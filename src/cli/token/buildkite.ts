@@ -10,7 +10,9 @@ export const buildkite: Platform = {
   name: 'buildkite',
   sign: async ({ environment }) => (environment.platform.buildkite ? 'BUILDKITE is true' : undefined),
   async token({ environment, audience }) {
-    const args = ['oidc', 'request-token', '--audience', audience, '--lifetime', String(lifeSeconds)]
+    // Without being asked for, a token has names alone, which can be taken over.
+    const ids = ['--claim', 'organization_id', '--claim', 'pipeline_id']
+    const args = ['oidc', 'request-token', '--audience', audience, '--lifetime', String(lifeSeconds), ...ids]
     let text: string
     try {
       text = await runTool('buildkite-agent', args, environment)

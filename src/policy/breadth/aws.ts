@@ -17,6 +17,7 @@ export const aws: Platform = {
   },
   // Instances come and go; the role stays.
   pins: kubernetes.pins ?? [],
+  owns: (url) => awsIssuer(url) !== undefined,
   issuer: ofIssuer,
   match: (look) => (awsIssuer(look.issuer.url) === 'eks' ? (kubernetes.match?.(look) ?? []) : ofRole(look)),
 }

@@ -20,6 +20,7 @@ export const azure: Platform = {
     app_displayname: { why: 'is what its owner chooses', instead: ['oid', 'appid'] },
   },
   pins: [{ labels: ['oid', 'xms_mirid'] }, { labels: ['azp', 'appid'] }],
+  owns: (url) => readEntraIssuer(url) !== undefined,
   issuer: ofIssuer,
   match: breadth,
 }

@@ -1,6 +1,6 @@
 import type { IssuerPolicy } from '../issuer.ts'
 import type { ClaimRule } from '../match.ts'
-import { type BreadthProblem, type IssuerProblem, type MatchLook, numbersForText, type Platform } from './platform.ts'
+import { type BreadthProblem, type IssuerProblem, type MatchLook, type Platform, textOnly } from './platform.ts'
 
 const deleted = 'names whatever is made under that name after the first one was deleted'
 const engine = 'google/compute_engine'
@@ -14,6 +14,7 @@ export const google: Platform = {
     [`${engine}/instance_name`]: { why: deleted, instead: [`${engine}/instance_id`] },
   },
   pins: [{ labels: ['sub', 'email'] }, { labels: [`${engine}/project_number`] }],
+  owns: (url) => url === 'https://accounts.google.com',
   issuer: ofIssuer,
   match: breadth,
 }
@@ -90,7 +91,7 @@ const recycled = ({ path }: ClaimRule): BreadthProblem => ({
 /** Google writes the number of a project as a number, and every other id as text. */
 function wrongTypes(rules: readonly ClaimRule[], named: ReadonlyMap<string, ClaimRule>): readonly BreadthProblem[] {
   const number = named.get(`${engine}/project_number`)
-  const problems: BreadthProblem[] = [...numbersForText(rules, 'Google')]
+  const problems: BreadthProblem[] = [...textOnly(rules, 'Google', (label) => label.endsWith('_id'))]
   const sub = named.get('sub')
   if (typeof sub?.pattern === 'number') {
     const message = 'Google writes `sub` as text, which a number never equals'

@@ -10,6 +10,7 @@ export const spiffe: Platform = {
   forms: ['spiffe', ...conventional],
   recyclable: {},
   pins: [{ labels: ['sub'] }],
+  owns: (url) => url.startsWith('spiffe://'),
   issuer: ofIssuer,
   match: breadth,
 }

@@ -56,7 +56,7 @@ function take({ labels, only, passing = [] }: Pin, claims: Claims, warnings: str
   for (const label of labels) {
     const path = pathOf(claims, label)
     const value = path === undefined ? undefined : valueAt(claims, path)
-    if (path === undefined || value === undefined || (only !== undefined && value !== only)) continue
+    if (path === undefined || value === undefined || value === null || (only !== undefined && value !== only)) continue
     const problem = unfit(value, passing)
     if (problem === undefined) return { label, path, pattern: value as PinnedClaim['pattern'] }
     warnings.push(`\`${label}\` is left out: ${problem}`)

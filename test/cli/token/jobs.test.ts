@@ -67,7 +67,12 @@ describe('HCP Terraform', () => {
 
 // Stand-ins for the tools of the platforms: real programs that print their arguments as a token, or fail as told.
 describe.each([
-  ['buildkite', 'buildkite-agent', { BUILDKITE: 'true' }, `oidc request-token --audience ${audience} --lifetime 300`],
+  [
+    'buildkite',
+    'buildkite-agent',
+    { BUILDKITE: 'true' },
+    `oidc request-token --audience ${audience} --lifetime 300 --claim organization_id --claim pipeline_id`,
+  ],
   ['circleci', 'circleci', { CIRCLECI: 'true' }, `run oidc get --claims {"aud":"${audience}"}`],
 ] as const)('%s', (name, tool, sign, args) => {
   const withTool = (script: string) => {
