@@ -156,7 +156,7 @@ function checkSharedUse(
   if (linker.users(name) > 1 && !linker.excepted('shared_credential', workload.name, purpose.id)) {
     linker.error(
       here,
-      `\`${name}\` is static and ${linker.users(name)} workloads use it`,
+      `everyone gets the same secret of \`${name}\`, and ${linker.users(name)} workloads use it`,
       'give each its own secret, or add an Exception that relaxes shared_credential',
     )
   }
