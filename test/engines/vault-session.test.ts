@@ -1,6 +1,5 @@
 import { inspect } from 'node:util'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import type { Clock } from '../../src/base/clock.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { Secret } from '../../src/base/secret.ts'
@@ -8,7 +7,7 @@ import { AmbiguousMint, type FaultKind, VaultFault } from '../../src/engines/fau
 import { createLeases } from '../../src/engines/leases.ts'
 import { createVaultSession, type VaultSession, type VaultSessionOptions } from '../../src/engines/vault-session.ts'
 import { freePort } from '../support/child.ts'
-import { fakeClock } from '../support/clock.ts'
+import { expiringClock, fakeClock } from '../support/clock.ts'
 import { type Answer, hangUp, json, type ScriptedVault, scriptedVault, silence } from '../support/scripted-vault.ts'
 
 const token = 'canary-token-of-the-broker'
@@ -138,24 +137,9 @@ describe('what each answer of Vault comes to', () => {
 })
 
 describe('deadlines and bounds', () => {
-  /** Real time for I/O, with deadlines that run out when the test says so. */
-  function deadlines(): Clock & { expire(): void } {
-    const due = new Set<() => void>()
-    return {
-      now: () => Date.now(),
-      after(_, run) {
-        due.add(run)
-        return { cancel: () => void due.delete(run) }
-      },
-      expire() {
-        for (const run of due) run()
-      },
-    }
-  }
-
   test('a mint that is not answered in time is ambiguous; one that never got a socket is not', async () => {
     const server = await serve(silence)
-    const clock = deadlines()
+    const clock = expiringClock()
     const session = open(server.address, { clock })
     const calls = Array.from({ length: 65 }, () => fault(mint(session)))
     await expect.poll(() => server.seen.length).toBe(64)
@@ -167,7 +151,7 @@ describe('deadlines and bounds', () => {
 
   test('calls beyond the bound are refused at once, not queued', async () => {
     const server = await serve(silence)
-    const clock = deadlines()
+    const clock = expiringClock()
     const session = open(server.address, { clock })
     const waiting = Array.from({ length: 256 }, () => fault(mint(session)))
     expect(await fault(mint(session))).toMatchObject({ kind: 'busy', code: 'vault_unavailable', retryAfterSeconds: 1 })
@@ -181,7 +165,7 @@ describe('deadlines and bounds', () => {
     const server = await serve((response, request) => {
       if (request.url === '/v1/sys/leases/revoke') json(200, answer)(response, request)
     })
-    const clock = deadlines()
+    const clock = expiringClock()
     const session = open(server.address, { clock })
     const mints = Array.from({ length: 200 }, () => fault(mint(session)))
     await expect.poll(() => server.seen.length).toBe(64)

@@ -38,3 +38,18 @@ export function fakeClock(startMs = Date.UTC(2026, 10, 22, 12)): FakeClock {
     },
   }
 }
+
+/** Real time for I/O, with timers that run out when the test says so. */
+export function expiringClock(): Clock & { expire(): void } {
+  const due = new Set<() => void>()
+  return {
+    now: () => Date.now(),
+    after(_, run) {
+      due.add(run)
+      return { cancel: () => void due.delete(run) }
+    },
+    expire() {
+      for (const run of due) run()
+    },
+  }
+}
