@@ -227,7 +227,7 @@ export function grantsStage(
       ...openGrant(id, { ...access, ...options.as }, origin, clock.now()),
       ...(counted?.ok === true && { taskGrant: counted.value }),
     }
-    const opened = await registry.open(opening, options.limits ?? access.limits, () => admitted(opening))
+    const opened = await registry.open([opening], options.limits ?? access.limits, () => admitted(opening))
     if (!opened.ok) throw new Error(opened.refusal.code)
     const { grant } = await registry.record(opening, {
       ...about(opening),

@@ -5,7 +5,15 @@ import { type Command, type Io, UsageError } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
 import { type ExecTask, execTask } from '../exec-task.ts'
 import type { BrokerClient } from '../http-client.ts'
-import { explainPending, obtain, requestHelp, requestOptions, toRequest } from '../obtain.ts'
+import {
+  credentialsOf,
+  explainPending,
+  type IssuedAnswer,
+  obtain,
+  requestHelp,
+  requestOptions,
+  toRequest,
+} from '../obtain.ts'
 import { parseOptions } from '../options.ts'
 import { keepRenewed } from '../renewal.ts'
 import { type Mapping, parseMapping, toVariables } from '../secret-fields.ts'
@@ -24,7 +32,8 @@ ${requestHelp}
   --intent TEXT       open a task: what COMMAND is about to do, in words an auditor can read
   --env NAME=field    put this field of the secret into the variable NAME; may be repeated. Without it every field goes
                       into a variable of its own name in upper case (USERNAME, PASSWORD). WRIT_GRANT,
-                      WRIT_TASK and WRIT_EXPIRES_AT are set where there is one.
+                      WRIT_TASK and WRIT_EXPIRES_AT are set where there is one. Of several credentials a field is
+                      credential.field, and a variable of its own is ORDERS_RW_PASSWORD.
 ${clientHelp}
 
 Exit status: that of COMMAND; 128 and the number of the signal that ended it; 126 when it cannot be run, 127 when there is
@@ -32,6 +41,7 @@ no such command. Before COMMAND runs: 2 usage, 3 refused by policy, 4 not authen
 
 examples:
   writ exec --purpose read-orders --env PGUSER=username --env PGPASSWORD=password -- psql -h db orders
+  writ exec --purpose migrate --credential orders-rw --credential internal-tls --env PGPASSWORD=orders-rw.password -- ./migrate
   writ exec --purpose deploy --task "$TASK" -- ./deploy.sh
   writ exec --purpose fix-bug --intent "find why order 42 was billed twice" -- ./agent.sh
 `
@@ -65,13 +75,13 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   try {
     const task = await execTask(client, { purpose: request.purpose, task: request.task, intent: values.intent }, io)
     const asked = task.named === undefined ? request : { ...request, task: task.named }
-    let issued: IssuedCredential | undefined
+    let issued: IssuedAnswer | undefined
     let outcome = 'nothing was run'
     try {
       const answer = await obtain(client, asked, values.wait === true, io, () => signals.ended() !== undefined)
       if ('approval' in answer) return interrupted(signals) ?? explainPending(answer, io)
       issued = answer
-      task.begin(answer.task)
+      task.begin(credentialsOf(answer)[0]?.task)
       const stopped = interrupted(signals)
       const status = stopped ?? (await runWith(answer, mapping, { client, command, ttl: request.ttl, signals, io }))
       if (stopped === undefined) outcome = `exit status ${status}`
@@ -90,7 +100,7 @@ function interrupted(signals: SignalRelay): number | undefined {
 }
 
 async function runWith(
-  issued: IssuedCredential,
+  issued: IssuedAnswer,
   mapping: Mapping,
   deps: {
     client: BrokerClient
@@ -102,30 +112,32 @@ async function runWith(
 ): Promise<number> {
   const { client, command, ttl, signals, io } = deps
   const environment = { ...io.environment.child(), ...toVariables(issued, mapping) }
-  const renewal = keepRenewed({
-    issued,
-    renew: (grant) => client.renew(grant, ttl),
-    clock: io.clock,
-    say: (text) => io.stderr(`writ: ${printable(text)}\n`),
-  })
+  const renewals = credentialsOf(issued).map((one) =>
+    keepRenewed({
+      issued: one,
+      renew: (grant) => client.renew(grant, ttl),
+      clock: io.clock,
+      say: (text) => io.stderr(`writ: ${printable(text)}\n`),
+    }),
+  )
   try {
     return await runChild(command, environment, signals)
   } finally {
-    renewal.stop()
+    for (const renewal of renewals) renewal.stop()
   }
 }
 
 // The exit status is the command's: a hand-back that failed is said aloud, and the credential ends by itself. Its own task takes the
 // credential with it; the task of a job is left to the others of the job until it holds nothing more.
 async function handBack(
-  issued: IssuedCredential | undefined,
+  issued: IssuedAnswer | undefined,
   task: ExecTask,
   outcome: string,
   client: BrokerClient,
   io: Io,
 ): Promise<void> {
   if (task.isOwn && (await task.end(outcome))) return
-  if (issued !== undefined) await revoke(issued, client, io)
+  if (issued !== undefined) await Promise.all(credentialsOf(issued).map((one) => revoke(one, client, io)))
   if (!task.isOwn) await task.end(outcome)
 }
 

@@ -1,8 +1,16 @@
-import type { CredentialRequest, IssuedCredential } from '../../contract/credential.ts'
+import type { CredentialRequest } from '../../contract/credential.ts'
 import { type Command, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
 import type { BrokerClient } from '../http-client.ts'
-import { explainPending, obtain, requestHelp, requestOptions, toRequest } from '../obtain.ts'
+import {
+  credentialsOf,
+  explainPending,
+  type IssuedAnswer,
+  obtain,
+  requestHelp,
+  requestOptions,
+  toRequest,
+} from '../obtain.ts'
 import { parseOptions } from '../options.ts'
 import { beginReceipt, type ReceiptFile } from '../receipt-file.ts'
 import { fieldText, parseMapping, toShell, toVariables } from '../secret-fields.ts'
@@ -16,7 +24,8 @@ to have it handed back by itself, use writ exec.
 
 ${requestHelp}
   --format F          json (default): the whole answer; env: NAME=value lines for a shell; raw:FIELD: one field alone
-  --env NAME=field    with --format env: print this field of the secret under this name; may be repeated
+  --env NAME=field    with --format env: print this field of the secret under this name; may be repeated. Of several
+                      credentials a field is credential.field, here and with raw:
   --json              the same as --format json
   --receipt FILE      wait for the receipt, the offline proof that the issuance is on record, and put it into FILE; when there
                       is none in time that is said on stderr, and the credential is printed all the same
@@ -25,6 +34,7 @@ ${clientHelp}
 examples:
   writ get --purpose read-orders
   writ get --purpose read-orders --format raw:password
+  writ get --purpose migrate --credential orders-rw --credential internal-tls
   writ get --purpose read-orders --receipt issued.proof
   set -a; eval "$(writ get --purpose read-orders --format env --env PGUSER=username --env PGPASSWORD=password)"
   writ get --purpose deploy --credential deploy-ssh --param public_key=@id_ed25519.pub --format raw:signed_key
@@ -53,6 +63,8 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   if (values.env !== undefined && format !== 'env') throw new UsageError('--env goes with --format env')
   const mapping = parseMapping(values.env ?? [])
   const request = toRequest(values)
+  if (values.receipt !== undefined && Array.isArray(request.credential))
+    throw new UsageError('--receipt keeps one receipt: fetch those of several credentials with writ ledger prove')
   const client = connect(values, io)
   if (values.receipt === undefined) return fetchAndPrint(client, request, values.wait === true, { format, mapping }, io)
   const receipt = await beginReceipt(values.receipt)
@@ -92,15 +104,16 @@ async function fetchAndPrint(
     text = render(answer, format, mapping, io)
   } catch (error) {
     // Nobody will ever use what could not be printed.
-    await client.revoke(answer.grant, 'the output format did not fit').catch(() => {})
+    for (const { grant } of credentialsOf(answer))
+      await client.revoke(grant, 'the output format did not fit').catch(() => {})
     throw error
   }
   io.stdout(text)
-  await receipt?.keep(answer, client, io)
+  if (!('credentials' in answer)) await receipt?.keep(answer, client, io)
   return exit.done
 }
 
-function render(issued: IssuedCredential, format: string, mapping: ReturnType<typeof parseMapping>, io: Io): string {
+function render(issued: IssuedAnswer, format: string, mapping: ReturnType<typeof parseMapping>, io: Io): string {
   if (format === 'env') return toShell(toVariables(issued, mapping))
   if (format === 'json') return `${jsonText(issued, io.isTty.stdout ? 2 : undefined)}\n`
   const text = fieldText(issued, format.slice('raw:'.length))
