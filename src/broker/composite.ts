@@ -48,7 +48,8 @@ export interface Composite {
 /** Mints of one request at once; Vault is shared with every other request. */
 const mintedAtOnce = 4
 
-type Deps = BrokerDeps & { readonly mintDeps: Parameters<typeof mintAndRecord>[0] } & Pick<Delivering, 'stillWanted'>
+type Deps = Pick<BrokerDeps, 'registry' | 'ender' | 'ledger' | 'log'> &
+  Pick<Delivering, 'stillWanted'> & { readonly mintDeps: Parameters<typeof mintAndRecord>[0] }
 
 export function createComposite({ mintDeps, registry, ender, ledger, log, stillWanted }: Deps): Composite {
   const unissued = { cause: 'issuance_failed', reason: 'another credential of its set was not issued' } as const
