@@ -155,7 +155,9 @@ describe('limits', () => {
       // A single one has the place that is left.
       const single = await ask({ purpose: 'narrow', credential: 'orders-ro' })
       expect(single.status).toBe(201)
-      await handBack({ credentials: [...won.flatMap(({ body }) => body.credentials), single.body] })
+      await handBack({
+        credentials: [...won.flatMap(({ body }) => issuedSetSchema.parse(body).credentials), single.body],
+      })
     }
   })
 
