@@ -9,7 +9,6 @@ import { createComposite } from '../../src/broker/composite.ts'
 import type { Entered } from '../../src/broker/desk.ts'
 import type { Wanted } from '../../src/broker/wanted.ts'
 import { AmbiguousMint, VaultFault } from '../../src/engines/faults.ts'
-import type { Grant } from '../../src/grants/grant.ts'
 import { replay } from '../../src/grants/replay.ts'
 import type { EntryBody } from '../../src/ledger/entry.ts'
 import type { FileLedger } from '../../src/ledger/store/file.ts'
@@ -19,6 +18,8 @@ import { collect, openTestLedger, withFolder } from '../support/ledger.ts'
 
 /** What goes wrong with one part: Vault refuses, or does not say; its entry cannot be written; somebody ends it; it is not wanted. */
 const fate = fc.constantFrom('well', 'well', 'refused', 'unknown', 'unrecorded', 'ended', 'unwanted')
+/** Entries after which the process is killed, if it is. */
+const death = fc.option(fc.integer({ min: 1, max: 16 }), { nil: undefined })
 /** Revocations that Vault misses before it takes them again. */
 const missed = fc.integer({ min: 0, max: 5 })
 
@@ -34,20 +35,46 @@ const wanted: Wanted = {
   ip: '127.0.0.1',
 }
 
-async function run(folder: string, fates: Several<string>, misses: number, crash: boolean): Promise<void> {
+async function run(
+  folder: string,
+  fates: Several<string>,
+  misses: number,
+  diesAfter: number | undefined,
+): Promise<void> {
   const clock = fakeClock()
   const ledger: FileLedger = await openTestLedger(folder, { clock })
   try {
     const unrecorded = new Set<string>()
+    let died = (): void => {}
+    const death = new Promise<false>((resolve) => {
+      died = () => resolve(false)
+    })
+    let dead = false
+    let answering = true
+    /** What a killed process began comes to nothing. */
+    const alive = <T>(act: () => Promise<T>): Promise<T> => (dead ? new Promise<T>(() => {}) : act())
+    let appended = 0
     const failing = {
       ...ledger,
       append: (body: EntryBody) =>
-        body.kind === 'grant.issued' && unrecorded.has(body.grant ?? '')
-          ? Promise.reject(new BrokerFault('ledger_unavailable'))
-          : ledger.append(body),
+        alive(async () => {
+          if (body.kind === 'grant.issued' && unrecorded.has(body.grant ?? ''))
+            throw new BrokerFault('ledger_unavailable')
+          const position = await ledger.append(body)
+          // The intents of the set are on record before it begins.
+          if (++appended - fates.length === diesAfter && answering) {
+            dead = true
+            died()
+          }
+          return alive(async () => position)
+        }),
     }
     const scripted = scriptedEngine(clock)
-    const stage = grantsStage(failing, clock, scripted)
+    const mortal = {
+      ...scripted.engine,
+      revoke: (handle: Parameters<typeof scripted.engine.revoke>[0]) => alive(() => scripted.engine.revoke(handle)),
+    }
+    const stage = grantsStage(failing, clock, { ...scripted, engine: mortal })
     const composite = newId('cmp', clock.now())
     const fateOf = new Map<string, string>()
     const parts = await eachSoon(fates, async (one) => {
@@ -63,8 +90,9 @@ async function run(folder: string, fates: Several<string>, misses: number, crash
       mintDeps: {
         ...stage.mintDeps,
         engine: () => ({
-          ...scripted.engine,
+          ...mortal,
           async mint(order) {
+            if (dead) return new Promise(() => {})
             const one = fateOf.get(order.grant)
             if (one === 'refused') throw new VaultFault('rejected', 'no such role')
             if (one === 'unknown') {
@@ -90,27 +118,25 @@ async function run(folder: string, fates: Several<string>, misses: number, crash
       )
       return (await together.stillWanted({ by } as Entered, obtained)).ok
     }
-    const settled = passing(
-      clock,
-      issue().catch(() => false),
-    )
-    const whole = await settled
-    expect(whole).toBe(fates.every((one) => one === 'well'))
+    const answered = await passing(clock, Promise.race([issue().catch(() => false), death]))
+    answering = false
+    if (!dead) expect(answered).toBe(fates.every((one) => one === 'well'))
 
     // Either this process goes on with what is left, or one that knows the record alone.
-    const next = crash ? grantsStage(ledger, clock, scripted) : stage
+    const next = dead ? grantsStage(ledger, clock, scripted) : stage
     unrecorded.clear()
-    if (crash) await replay({ ...next, entries: ledger.read(0), clock })
+    if (dead) await replay({ ...next, entries: ledger.read(0), clock })
     for (let round = 0; round < 4; round++) {
       await clock.advance(125_000)
       await passing(clock, next.sweep.once())
     }
-    const grants = await Promise.all(each(parts, ({ grant }) => next.registry.get(grant.id)))
-    const live = grants.filter((grant): grant is Grant => grant !== undefined && grant.status !== 'ended')
-    expect(live).toHaveLength(whole ? fates.length : 0)
-    expect(scripted.script.leases.size).toBe(live.length)
     const kinds = (await collect(ledger.read(0))).map(({ entry }) => entry.kind)
-    expect(kinds.filter((kind) => kind === 'composite.issued')).toHaveLength(whole ? 1 : 0)
+    const whole = kinds.filter((kind) => kind === 'composite.issued').length
+    if (!dead) expect(whole).toBe(answered ? 1 : 0)
+    const grants = await Promise.all(each(parts, ({ grant }) => next.registry.get(grant.id)))
+    const live = grants.filter((grant) => grant !== undefined && grant.status !== 'ended')
+    expect(live).toHaveLength(whole * fates.length)
+    expect(scripted.script.leases.size).toBe(live.length)
   } finally {
     await ledger.close()
   }
@@ -128,8 +154,8 @@ async function passing<T>(clock: FakeClock, work: Promise<T>): Promise<T> {
 
 test('whatever goes wrong with whichever parts, a set is alive as a whole or not at all, also over a crash', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(fate, { minLength: 2, maxLength: 6 }), missed, fc.boolean(), (fates, misses, crash) =>
-      withFolder((folder) => run(folder, fates as unknown as Several<string>, misses, crash)),
+    fc.asyncProperty(fc.array(fate, { minLength: 2, maxLength: 6 }), missed, death, (fates, misses, diesAfter) =>
+      withFolder((folder) => run(folder, fates as unknown as Several<string>, misses, diesAfter)),
     ),
     { numRuns: 60 },
   )
