@@ -1,4 +1,4 @@
-import type { RequestId } from '../base/ids.ts'
+import type { CompositeId, RequestId } from '../base/ids.ts'
 import type { Secret } from '../base/secret.ts'
 import type { IssuedCredential, PendingApproval } from '../contract/credential.ts'
 
@@ -14,6 +14,13 @@ export interface Issued {
   readonly status: 'issued'
   readonly body: Omit<IssuedCredential, 'secret'>
   readonly secret: Secret<Readonly<Record<string, unknown>>>
+}
+
+/** The credentials of a set, in the order in which they were asked for. */
+export interface IssuedSet {
+  readonly status: 'issued_set'
+  readonly composite: CompositeId
+  readonly credentials: readonly Issued[]
 }
 
 /** A person must say yes first. */

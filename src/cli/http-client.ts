@@ -4,7 +4,9 @@ import { type ApprovalView, approvalSchema } from '../contract/approval.ts'
 import {
   type CredentialRequest,
   type IssuedCredential,
+  type IssuedSet,
   issuedCredentialSchema,
+  issuedSetSchema,
   type PendingApproval,
   pendingApprovalSchema,
 } from '../contract/credential.ts'
@@ -58,7 +60,7 @@ import { followEntries } from './event-stream.ts'
 /** The broker as the commands see it. Every verb throws `ProblemError` when the broker says no, `CommandError` otherwise. */
 export interface BrokerClient {
   /** With a key of its own, so that it can ask again once when the answer is lost: that replaces what nobody has seen. */
-  issue(request: CredentialRequest): Promise<IssuedCredential | PendingApproval>
+  issue(request: CredentialRequest): Promise<IssuedCredential | IssuedSet | PendingApproval>
   grant(id: string): Promise<GrantView>
   grants(filter: Readonly<Record<string, string>>): Promise<GrantList>
   renew(grant: string, ttl?: string): Promise<Renewed>
@@ -117,8 +119,9 @@ export function createBrokerClient(to: Target): BrokerClient {
   return {
     async issue(request) {
       const answer = await send(to, post('/v1/credentials', request, again()))
-      return answer.status === 202
-        ? understood(pendingApprovalSchema, answer, to.url)
+      if (answer.status === 202) return understood(pendingApprovalSchema, answer, to.url)
+      return Array.isArray(request.credential)
+        ? understood(issuedSetSchema, answer, to.url)
         : understood(issuedCredentialSchema, answer, to.url)
     },
     grant: (grant) => call(grantSchema, get(`/v1/grants/${id(grant)}`)),

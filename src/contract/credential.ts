@@ -1,11 +1,30 @@
 import { z } from 'zod'
-import { approvalIdField, durationField, grantIdField, nameField, taskIdField, textField, timeField } from './fields.ts'
+import {
+  approvalIdField,
+  compositeIdField,
+  durationField,
+  grantIdField,
+  mostParts,
+  nameField,
+  taskIdField,
+  textField,
+  timeField,
+} from './fields.ts'
+
+const credentialSetField = z
+  .array(nameField)
+  .min(2)
+  .max(mostParts)
+  .refine((names) => new Set(names).size === names.length, 'each credential once')
 
 /** Body of `POST /v1/credentials`. */
 export const credentialRequestSchema = z
   .strictObject({
     purpose: nameField,
-    credential: nameField.optional(),
+    credential: z
+      .union([nameField, credentialSetField])
+      .optional()
+      .describe('Which one of the purpose; a list asks for several, all or nothing'),
     ttl: durationField.optional(),
     task: taskIdField.optional(),
     reason: textField(500).optional(),
@@ -51,6 +70,18 @@ export const issuedCredentialSchema = z
   })
   .meta({ id: 'IssuedCredential' })
 export type IssuedCredential = z.infer<typeof issuedCredentialSchema>
+
+/** Body of the `201` answer to a list of credentials. */
+export const issuedSetSchema = z
+  .object({
+    composite: compositeIdField.describe('Names the set in the ledger; each credential has a grant of its own'),
+    credentials: z.array(issuedCredentialSchema).describe('In the order in which they were asked for'),
+  })
+  .meta({ id: 'IssuedCredentials' })
+export type IssuedSet = z.infer<typeof issuedSetSchema>
+
+/** Body of the `201` answer: of the shape that the request asks for. */
+export const issuedSchema = z.union([issuedCredentialSchema, issuedSetSchema])
 
 /** Body of the `202` answer: a person must say yes first. */
 export const pendingApprovalSchema = z

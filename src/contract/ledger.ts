@@ -1,5 +1,13 @@
 import { z } from 'zod'
-import { approvalIdField, grantIdField, nameField, revocationIdField, taskIdField, timeField } from './fields.ts'
+import {
+  approvalIdField,
+  compositeIdField,
+  grantIdField,
+  nameField,
+  revocationIdField,
+  taskIdField,
+  timeField,
+} from './fields.ts'
 
 const digestField = z.string().regex(/^[0-9a-f]{64}$/, 'SHA-256 in lower-case hexadecimal')
 // Text as the ledger holds it, compared as a whole.
@@ -21,6 +29,7 @@ const entryTerms = {
   grant: grantIdField.optional(),
   task: taskIdField.optional(),
   approval: approvalIdField.optional(),
+  composite: compositeIdField.optional().describe('What was issued together, all or nothing'),
   revocation: revocationIdField.optional().describe('The order to revoke that caused it'),
   policy: digestField.optional().describe('Digest of the policy set that was in force'),
   request: exactText.optional().describe('The `x-request-id` of the request that caused it'),

@@ -62,7 +62,7 @@ describe('/openapi.json', () => {
     })
     expect(issue?.requestBody?.required).toBe(true)
     expect(issue?.responses['201']?.content['application/json']?.schema).toEqual({
-      $ref: '#/components/schemas/IssuedCredential',
+      anyOf: [{ $ref: '#/components/schemas/IssuedCredential' }, { $ref: '#/components/schemas/IssuedCredentials' }],
     })
     expect(components.schemas.CredentialRequest?.additionalProperties).toBe(false)
     const names = Object.values(paths).flatMap((methods) => Object.values(methods).map((one) => one.operationId))

@@ -7,6 +7,7 @@ export const transformVersion = 1
 /** What a text is the name of. Equal texts of one class become equal hashes, and texts of two classes never do. */
 type TextClass =
   | 'approval'
+  | 'composite'
   | 'credential'
   | 'data'
   | 'digest'
@@ -61,6 +62,7 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   grant: 'grant',
   task: 'task',
   approval: 'approval',
+  composite: 'composite',
   revocation: 'revocation',
   policy: 'kept',
   request: 'request',
@@ -98,6 +100,8 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   idempotency_key: 'digest',
   idempotency_request: 'digest',
   replaces: 'grant',
+  'parts[]': 'grant',
+  'credentials[]': 'credential',
   caller_params: 'sealed',
   'lease.hash': 'kept',
   'lease.sealed': 'sealed',
@@ -214,6 +218,7 @@ const idPrefixes: Partial<Record<TextClass, string>> = {
   grant: 'gr_',
   task: 'tsk_',
   approval: 'ap_',
+  composite: 'cmp_',
   revocation: 'rev_',
   request: 'rq_',
 }

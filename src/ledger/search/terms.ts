@@ -9,6 +9,7 @@ export const termNames = [
   'token',
   'task',
   'approval',
+  'composite',
   'revocation',
   'subject',
   'workload',
