@@ -56,3 +56,16 @@ export const numbersForText = (
       message: `${platform} writes \`${label}\` as text, which a number never equals`,
       fix: `put it in quotes: "${pattern}"`,
     }))
+
+/** A rule about using tokens once, which a platform whose tokens have no `jti` cannot meet. */
+export const withoutId = ({ replay }: IssuerPolicy['token'], platform: string): readonly IssuerProblem[] =>
+  replay === 'allow'
+    ? []
+    : [
+        {
+          severity: 'warning',
+          path: ['token', 'replay'],
+          message: `${platform} writes no \`jti\`, and a token without one cannot be counted, so it is refused`,
+          fix: 'write replay: allow',
+        },
+      ]
