@@ -2,19 +2,27 @@ import type { Clock, Timer } from '../base/clock.ts'
 import { sha256Hex } from '../base/digest.ts'
 import type { Log } from '../base/log.ts'
 import type { IssuerPolicy } from '../policy/issuer.ts'
-import { createFetchText, type FetchText } from './fetch-text.ts'
+import { createAsk, createFetchText, type FetchText } from './fetch-text.ts'
 import type { Flavour } from './flavours/flavour.ts'
 import { flavourOf } from './flavours/known.ts'
 import type { Claims } from './identity.ts'
 import { createKeySource } from './key-source.ts'
 import { createKeyCache, type KeyCache } from './keys.ts'
 import { chosenBy, type Routes, routesOf } from './route.ts'
+import { createTokenReview, type TokenReview } from './token-review.ts'
+
+interface Enforced {
+  readonly flavour: Flavour
+  readonly keys: KeyCache
+  /** Asks the issuer about each token, where the Issuer document says so. */
+  readonly review: TokenReview | undefined
+}
 
 /** An Issuer document with what is needed to apply it. */
 interface TrustedIssuer {
   readonly policy: IssuerPolicy
   /** `undefined` while this version does not enforce the rules of its flavour: then no token of it may pass. */
-  readonly enforced: { readonly flavour: Flavour; readonly keys: KeyCache } | undefined
+  readonly enforced: Enforced | undefined
 }
 
 /** Whether tokens of an issuer can be verified now, and if not, why. */
@@ -57,6 +65,7 @@ export function createIssuers(options: IssuersOptions): Issuers {
   const { issuers, clock, log, allowLoopbackHttp = false, keysFor = ({ keys }) => keys } = options
   const closing = new AbortController()
   const fetchText = options.fetchKeys ?? createFetchText(clock, closing.signal)
+  const ask = createAsk(clock, closing.signal)
   let seen: readonly IssuerPolicy[] = []
   let trusted: ReadonlyMap<string, TrustedIssuer> = new Map()
   let routes: Routes = routesOf([])
@@ -71,6 +80,13 @@ export function createIssuers(options: IssuersOptions): Issuers {
     const cache = createKeyCache({ issuer: name, source, clock, log })
     if (state === 'started') cache.start()
     return cache
+  }
+
+  const reviewFor = (issuer: IssuerPolicy): TokenReview | undefined => {
+    const { token_review: review } = issuer
+    // What `writ dev` signs for an issuer is unknown to its cluster.
+    if (review === undefined || options.keysFor !== undefined) return undefined
+    return createTokenReview({ issuer, review, ask, clock })
   }
 
   const follow = (): void => {
@@ -89,7 +105,7 @@ export function createIssuers(options: IssuersOptions): Issuers {
       const id = cacheId(policy, keysFrom)
       const keys = caches.get(id) ?? cacheFor(policy, keysFrom)
       nextCaches.set(id, keys)
-      nextTrusted.set(policy.url, { policy, enforced: { flavour, keys } })
+      nextTrusted.set(policy.url, { policy, enforced: { flavour, keys, review: reviewFor(policy) } })
     }
     for (const [id, cache] of caches) if (!nextCaches.has(id)) cache.close()
     seen = policies

@@ -1,6 +1,6 @@
-import { type FileHandle, open } from 'node:fs/promises'
 import type { IssuerPolicy } from '../policy/issuer.ts'
-import { type FetchText, KeyFetchError, keyUrl, maxDocumentBytes } from './fetch-text.ts'
+import { readBounded } from './bounded-file.ts'
+import { type FetchText, keyUrl } from './fetch-text.ts'
 import { type Algorithm, importKeySet, KeyDocumentError, type KeySet, readDocument } from './jwks.ts'
 import { createBundleImport } from './trust-bundle.ts'
 
@@ -34,7 +34,7 @@ export function createKeySource(options: KeySourceOptions): KeySource {
   if ('jwks_file' in keys) {
     return {
       changes: true,
-      load: async () => importKeys(readDocument(await readFile(keys.jwks_file))),
+      load: async () => importKeys(readDocument(await readBounded(keys.jwks_file, 'the key file'))),
     }
   }
   if ('jwks_url' in keys) return { changes: true, load: () => fetchKeySet(keys.jwks_url) }
@@ -49,24 +49,5 @@ export function createKeySource(options: KeySourceOptions): KeySource {
       if (typeof jwksUri !== 'string') throw new KeyDocumentError('the discovery document has no jwks_uri')
       return fetchKeySet(jwksUri)
     },
-  }
-}
-
-// Reads at most the bound, whatever the file grows to meanwhile; a device or pipe is not a key file.
-async function readFile(path: string): Promise<string> {
-  let file: FileHandle | undefined
-  try {
-    file = await open(path, 'r')
-    if (!(await file.stat()).isFile()) throw new KeyFetchError('the key file is not a regular file')
-    const buffer = Buffer.alloc(maxDocumentBytes + 1)
-    const { bytesRead } = await file.read(buffer, 0, buffer.length, 0)
-    if (bytesRead > maxDocumentBytes) throw new KeyFetchError(`the key file is larger than ${maxDocumentBytes} bytes`)
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(buffer.subarray(0, bytesRead))
-  } catch (error) {
-    if (error instanceof KeyFetchError) throw error
-    const code = error instanceof Error && 'code' in error ? String(error.code) : 'no code'
-    throw new KeyFetchError(`the key file cannot be read (${code})`)
-  } finally {
-    await file?.close()
   }
 }

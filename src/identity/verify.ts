@@ -25,7 +25,7 @@ export interface Verifier {
   /**
    * Who presented the token, if every rule of its issuer is met (RFC 7519 section 7.2, RFC 8725). Refuses with
    * `token_missing`, `too_large`, `token_invalid`, `token_expired`, `token_not_yet_valid`, `token_too_old`, `issuer_unknown`,
-   * `audience_mismatch`, and `state_unavailable` when the issuer's keys are not there. Never throws. Whether the token was
+   * `audience_mismatch`, and `state_unavailable` when the issuer's keys, or the review it asks for, are not there. Never throws. Whether the token was
    * used before is for `claimUse`.
    */
   verify(token: string): Promise<Result<Identity>>
@@ -62,7 +62,7 @@ export function createVerifier(options: IssuersOptions): Verifier {
       return trail.refuse(failed('issuer_unknown', 'issuer', `${policy.name} signs signals alone, and no tokens`))
     }
     if (enforced === undefined) return trail.refuse(failed('issuer_unknown', 'flavour', notEnforced(policy)))
-    const { flavour, keys } = enforced
+    const { flavour, keys, review } = enforced
     const { header, claims } = parts
 
     const before = { header, claims, issuer: policy, nowSeconds: options.clock.now() / 1000 }
@@ -75,6 +75,7 @@ export function createVerifier(options: IssuersOptions): Verifier {
     // From here on the claims are genuine. Time is read after the wait for keys, not before.
     const input = { ...before, nowSeconds: options.clock.now() / 1000 }
     if (trail.stopsAt(claimChecks, input) || trail.stops(...flavour.check(claims, policy))) return trail.refusal()
+    if (review !== undefined && trail.stops(await review(token, claims))) return trail.refusal()
     const { key } = signature
     const comesAgain = policy.token.replay !== 'once'
     if (comesAgain && key !== undefined && key !== known?.key) memory.keep(token, { parts, key })

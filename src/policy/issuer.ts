@@ -50,6 +50,26 @@ const signals = z.strictObject({
     .describe('Issuer documents of whose subjects it may tell; itself alone when absent'),
 })
 
+/** Where to ask whether a token is still good, by the TokenReview API of Kubernetes (`authentication.k8s.io/v1`). */
+const tokenReview = z.strictObject({
+  url: z
+    .string()
+    .min(1)
+    .max(2048)
+    .default('https://kubernetes.default.svc')
+    .describe('The API server; that of the cluster the broker runs in when absent. https only'),
+  token_file: z
+    .string()
+    .min(1)
+    .max(4096)
+    .describe('Token of the broker itself, which may create `tokenreviews`; read anew for each review'),
+  ca_file: z
+    .string()
+    .min(1)
+    .max(4096)
+    .describe('Certificates (PEM) of who vouches for the API server, and nobody else'),
+})
+
 /** A trusted signer of workload tokens, of signals, or of both (`kind: Issuer`). */
 export const issuerSchema = z.strictObject({
   kind: z.literal('Issuer'),
@@ -97,11 +117,16 @@ export const issuerSchema = z.strictObject({
       replay: z.enum(['allow', 'once_per_purpose', 'once']).default('allow'),
     })
     .prefault({}),
+  token_review: tokenReview
+    .optional()
+    .describe('Has the API server look at each token last of all; of flavour kubernetes only'),
   environment: environmentSource.optional(),
   signals: signals.optional().describe('Lets it send signals (SSF); without it none of its signals are taken'),
 })
 
 /** An Issuer document as the loader hands it on. */
 export type IssuerPolicy = Readonly<z.infer<typeof issuerSchema>>
+/** The block that has tokens reviewed by the API server that issued them. */
+export type TokenReviewPolicy = NonNullable<IssuerPolicy['token_review']>
 /** The block that lets an Issuer send signals. */
 export type SignalsPolicy = NonNullable<IssuerPolicy['signals']>

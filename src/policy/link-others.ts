@@ -17,11 +17,21 @@ export function checkIssuer(issuer: IssuerPolicy, linker: Linker): void {
       'add `audience` to take its tokens, or `signals` to take its signals',
     )
   }
+  if (issuer.token_review !== undefined) checkTokenReview(issuer.flavour, issuer.token_review.url, linker)
   issuer.signals?.speaks_for?.forEach((name, at) => void linker.refer('Issuer', name, ['signals', 'speaks_for', at]))
   checkTrustDomain(issuer, linker)
   for (const { severity, path, message, fix } of issuerProblems(issuer)) {
     if (severity === 'error') linker.error(path, message, fix)
     else linker.warn(path, message, fix)
+  }
+}
+
+function checkTokenReview(flavour: IssuerPolicy['flavour'], url: string, linker: Linker): void {
+  if (flavour !== 'kubernetes') {
+    linker.error(['token_review'], 'only Kubernetes reviews tokens', 'remove it, or write flavour: kubernetes')
+  }
+  if (!URL.canParse(url) || new URL(url).protocol !== 'https:') {
+    linker.error(['token_review', 'url'], 'a token is sent there, and it is not https', 'write an https URL')
   }
 }
 

@@ -15,6 +15,7 @@ export const aws: Platform = {
     ...kubernetes.recyclable,
     [within('lambda_source_function_arn')]: { why: remade, instead: [instance] },
   },
+  owns: (url) => awsIssuer(url) !== undefined,
   issuer: ofIssuer,
   match: (look) => (awsIssuer(look.issuer.url) === 'eks' ? (kubernetes.match?.(look) ?? []) : ofRole(look)),
 }

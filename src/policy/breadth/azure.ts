@@ -19,6 +19,7 @@ export const azure: Platform = {
     xms_mirid: { why: deleted, instead: ['oid'] },
     app_displayname: { why: 'is what its owner chooses', instead: ['oid', 'appid'] },
   },
+  owns: (url) => readEntraIssuer(url) !== undefined,
   issuer: ofIssuer,
   match: breadth,
 }

@@ -1,6 +1,6 @@
 import type { IssuerPolicy } from '../issuer.ts'
 import { type ClaimRule, globProblem, segmentsOf } from '../match.ts'
-import type { BreadthProblem, IssuerProblem, MatchLook } from './platform.ts'
+import { type BreadthProblem, type IssuerProblem, type MatchLook, warning } from './platform.ts'
 import { platforms } from './platforms.ts'
 
 // Every token of an issuer carries these, so they tell no two workloads apart.
@@ -31,9 +31,16 @@ export function breadthProblems(look: MatchLook): readonly BreadthProblem[] {
   ]
 }
 
-/** What is wrong with an Issuer for a platform like its own. */
-export const issuerProblems = (issuer: IssuerPolicy): readonly IssuerProblem[] =>
-  platforms[issuer.flavour]?.issuer?.(issuer) ?? []
+/** What is wrong with an Issuer for a platform like its own; of flavour generic, for the platform that it really is of. */
+export function issuerProblems(issuer: IssuerPolicy): readonly IssuerProblem[] {
+  const own = platforms[issuer.flavour]?.issuer?.(issuer) ?? []
+  // An Issuer of signals alone has no tokens to apply any rules to.
+  if (issuer.flavour !== 'generic' || issuer.audience === undefined) return own
+  const [flavour] = Object.entries(platforms).find(([, { owns }]) => owns?.(issuer.url) === true) ?? []
+  if (flavour === undefined) return own
+  const message = `the rules of ${flavour} are not applied to its tokens, so those of people and other traps get through`
+  return [...own, warning(['flavour'], message, `write flavour: ${flavour}`)]
+}
 
 /** A rule that most other workloads of the issuer would fail: exact, or a glob with literal text that is more than a form. */
 function tellsApart({ label, pattern, glob }: ClaimRule): boolean {

@@ -1,27 +1,38 @@
-import { awsIssuer } from '../../base/aws-issuer.ts'
-import { readEntraIssuer } from '../../base/entra-issuer.ts'
-import type { IssuerPolicy } from '../issuer.ts'
-import type { IssuerProblem, Platform } from './platform.ts'
+import {
+  type BreadthProblem,
+  givenAway,
+  type MatchLook,
+  type Platform,
+  ruleFor,
+  sharedAudience,
+  warning,
+} from './platform.ts'
 
-/** Issuers without a platform of their own. The ones below sign for people as well, or for many tenants with one key. */
-export const generic: Platform = { forms: [], recyclable: {}, issuer: unheldPlatform }
+const changes = 'may change, and may be given to somebody else'
 
-function unheldPlatform({ url, audience }: IssuerPolicy): readonly IssuerProblem[] {
-  const flavour = audience === undefined ? undefined : platformOf(url)
-  if (flavour === undefined) return []
-  return [
-    {
-      severity: 'warning',
-      path: ['flavour'],
-      message: `the rules of ${flavour} are not applied to its tokens, so those of people and other traps get through`,
-      fix: `write flavour: ${flavour}`,
-    },
-  ]
+/** Tokens of an issuer of which nothing more is known than OpenID Connect says. */
+export const generic: Platform = {
+  forms: [],
+  // OpenID Connect Core 1.0 section 5.7: `sub` with `iss` is the only claim that an issuer must never give away.
+  recyclable: {
+    email: { why: changes, instead: ['sub'] },
+    preferred_username: { why: changes, instead: ['sub'] },
+    name: { why: changes, instead: ['sub'] },
+    phone_number: { why: changes, instead: ['sub'] },
+  },
+  issuer: (issuer) =>
+    sharedAudience(issuer, (one) => one === issuer.url, 'tokens that are meant for the issuer itself fit, too'),
+  match: breadth,
 }
 
-function platformOf(url: string): IssuerPolicy['flavour'] | undefined {
-  if (url === 'https://accounts.google.com') return 'google'
-  if (url.startsWith('spiffe://')) return 'spiffe'
-  if (readEntraIssuer(url) !== undefined) return 'azure'
-  return awsIssuer(url) === undefined ? undefined : 'aws'
+function breadth({ rules }: MatchLook): readonly BreadthProblem[] {
+  const names = givenAway(rules, generic.recyclable)
+  if (names.length > 0 || ruleFor(rules, 'sub') !== undefined) return names
+  return [
+    warning(
+      undefined,
+      'the match asks nothing of `sub`, the only claim that an issuer must never give to somebody else',
+      'add `sub`, or choose the flavour of the platform',
+    ),
+  ]
 }

@@ -4,8 +4,8 @@ import {
   type BreadthProblem,
   type IssuerProblem,
   type MatchLook,
-  numbersForText,
   type Platform,
+  textOnly,
   withoutId,
 } from './platform.ts'
 
@@ -20,6 +20,7 @@ export const google: Platform = {
     email: { why: deleted, instead: ['sub'] },
     [`${engine}/instance_name`]: { why: deleted, instead: [`${engine}/instance_id`] },
   },
+  owns: (url) => url === 'https://accounts.google.com',
   issuer: ofIssuer,
   match: breadth,
 }
@@ -96,7 +97,7 @@ const recycled = ({ path }: ClaimRule): BreadthProblem => ({
 /** Google writes the number of a project as a number, and every other id as text. */
 function wrongTypes(rules: readonly ClaimRule[], named: ReadonlyMap<string, ClaimRule>): readonly BreadthProblem[] {
   const number = named.get(`${engine}/project_number`)
-  const problems: BreadthProblem[] = [...numbersForText(rules, 'Google')]
+  const problems: BreadthProblem[] = [...textOnly(rules, 'Google', (label) => label.endsWith('_id'))]
   const sub = named.get('sub')
   if (typeof sub?.pattern === 'number') {
     const message = 'Google writes `sub` as text, which a number never equals'

@@ -9,6 +9,7 @@ const conventional: ReadonlySet<string> = new Set(['ns', 'sa'])
 export const spiffe: Platform = {
   forms: ['spiffe', ...conventional],
   recyclable: {},
+  owns: (url) => url.startsWith('spiffe://'),
   issuer: ofIssuer,
   match: breadth,
 }
