@@ -122,8 +122,14 @@ export function sharedAudience(
 }
 
 /** A rule about using tokens once, which a platform whose tokens have no `jti` cannot meet. */
-export function withoutId({ replay }: IssuerPolicy['token'], platform: string): readonly IssuerProblem[] {
-  if (replay === 'allow') return []
-  const message = `${platform} writes no \`jti\`, and a token without one cannot be counted, so it is refused`
-  return [warning(['token', 'replay'], message, 'write replay: allow')]
-}
+export const withoutId = ({ replay }: IssuerPolicy['token'], platform: string): readonly IssuerProblem[] =>
+  replay === 'allow'
+    ? []
+    : [
+        {
+          severity: 'warning',
+          path: ['token', 'replay'],
+          message: `${platform} writes no \`jti\`, and a token without one cannot be counted, so it is refused`,
+          fix: 'write replay: allow',
+        },
+      ]
