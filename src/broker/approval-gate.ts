@@ -31,7 +31,7 @@ export async function gateOf(
 ): Promise<Result<Clear | Pending>> {
   if (decision.effect === 'allow') return ok({ status: 'clear' })
   const { access, level, approvers } = decision
-  const digest = requestDigest(decision, wanted)
+  const digest = requestDigest(decision, wanted, entered.holder)
   if (request.approval !== undefined) {
     const given = await approvals.get(request.approval)
     if (given?.workload === access.workload && given.approvedBy.some(approvals.hasLeft))
@@ -65,7 +65,11 @@ export async function gateOf(
 }
 
 /** Names one exact request, in a fixed order: everything the caller chose, and what policy made of it. */
-function requestDigest(decision: Extract<Decision, { effect: 'needs_approval' }>, wanted: AccessRequest): string {
+function requestDigest(
+  decision: Extract<Decision, { effect: 'needs_approval' }>,
+  wanted: AccessRequest,
+  holder: Entered['holder'],
+): string {
   const { access, level, approvers } = decision
   const { engine, mount, role } = access.target
   const params = Object.entries(wanted.params).sort(([a], [b]) => (a < b ? -1 : 1))
@@ -77,7 +81,8 @@ function requestDigest(decision: Extract<Decision, { effect: 'needs_approval' }>
       wanted.ttlSeconds ?? null,
       wanted.reason,
       wanted.task,
-      wanted.delivery ?? null,
+      // As it will travel: what was approved for one key is neither collected with another nor in the open.
+      access.delivery === 'jwe' ? ['jwe', holder?.jkt] : access.delivery,
       params,
       [level, approvers, access.owner, access.environment, engine, mount, role],
     ]),

@@ -4,6 +4,7 @@ import { BrokerFault, messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Trace } from '../base/trace.ts'
 import { timeText } from '../contract/fields.ts'
+import { mintedAs } from '../engines/delivery.ts'
 import type { Engine, LeaseHandle, Minted, MintOrder } from '../engines/engine.ts'
 import { AmbiguousMint } from '../engines/faults.ts'
 import { about } from '../grants/end.ts'
@@ -127,6 +128,6 @@ function orderOf(grant: Grant, access: Access, callerParams: Readonly<Record<str
     },
     callerParams,
     ttlSeconds: access.ttlSeconds,
-    delivery: access.delivery,
+    delivery: mintedAs(access.delivery),
   }
 }

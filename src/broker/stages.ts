@@ -1,8 +1,9 @@
 import { bounded } from '../base/bounded.ts'
 import type { Clock } from '../base/clock.ts'
+import { BrokerFault } from '../base/errors.ts'
 import { isId } from '../base/ids.ts'
 import type { Log } from '../base/log.ts'
-import { ok, type Result } from '../base/result.ts'
+import { ok, type Refusal, type Result } from '../base/result.ts'
 import type { Trace } from '../base/trace.ts'
 import type { CredentialRequest } from '../contract/credential.ts'
 import type { ReloadStatus } from '../contract/policy.ts'
@@ -15,6 +16,7 @@ import type { Provenance } from '../grants/provenance.ts'
 import type { Reconciler } from '../grants/reconcile.ts'
 import type { Registry } from '../grants/registry.ts'
 import type { Tasks } from '../grants/tasks.ts'
+import type { Proofs } from '../identity/proof.ts'
 import type { Verifier } from '../identity/verify.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { PublishedLog } from '../ledger/log/published.ts'
@@ -31,6 +33,7 @@ import { type Clear, gateOf } from './approval-gate.ts'
 import type { Pending } from './caller.ts'
 import { createDelivering, type Delivering } from './delivering.ts'
 import { createDesk, type Desk, type Entered } from './desk.ts'
+import { encryptTo, whyNotEncrypted } from './encrypted.ts'
 import { heldOr } from './held.ts'
 import type { Justified } from './justified.ts'
 import { mintAndRecord, type Recorded } from './mint.ts'
@@ -41,6 +44,7 @@ import { createWanting, type Wanted, type Wanting } from './wanted.ts'
 /** What the broker is made of; `compose.ts` picks each. */
 export interface BrokerDeps {
   readonly verifier: Verifier
+  readonly proofs: Proofs
   readonly policies: { current(): PolicySet; reload(): Promise<ReloadStatus>; status(): ReloadStatus }
   readonly justified: Justified
   readonly state: State
@@ -85,6 +89,7 @@ export interface Stages extends BrokerDeps, Wanting, Delivering, Renewing {
    */
   open(opening: Grant, access: Access, wanted: Wanted, entered: Entered): Promise<Result<Grant>>
   recordIntent(grant: Grant, access: Access, by: Provenance): Promise<Grant>
+  /** Where it is delivered `jwe` the plain secret goes no further than this. */
   mint(
     grant: Grant,
     access: Access,
@@ -109,20 +114,35 @@ export function createStages(deps: BrokerDeps): Stages {
     // Looked at after the counters: whoever opens a grant with the same key meanwhile is not taken for somebody else.
     const replaces = wanted.retry !== undefined && (await registry.liveOfKey(wanted.retry.key)) > 0
     const room = replaces ? withoutReplaced(all) : all
-    return answered(entered, decide(entered.policies, entered.identity, wanted, room, clock.now()))
+    return deliverable(
+      entered,
+      answered(entered, decide(entered.policies, entered.identity, wanted, room, clock.now())),
+    )
   }
 
   /** Somebody must be left to answer for the workload. */
   function answered({ policies }: Entered, decision: Decision): Decision {
     if (decision.effect === 'deny') return decision
     const refusal = deps.signals.unanswered(policies, decision.access.workload)
-    if (refusal === undefined) return decision
-    const { workload, owner, purpose, environment, credential } = decision.access
-    return {
-      effect: 'deny',
-      refusal: { ...refusal, reasons: [...decision.reasons, ...refusal.reasons] },
-      subject: { workload, owner, purpose, environment, credential },
-      policy: decision.policy,
+    return refusal === undefined ? decision : denied(decision, refusal)
+  }
+
+  /** What travels encrypted needs a key that the caller holds and that can decrypt. */
+  function deliverable({ holder }: Entered, decision: Decision): Decision {
+    if (decision.effect === 'deny') return decision
+    const refusal = whyNotEncrypted(decision.access, holder)
+    return refusal === undefined ? decision : denied(decision, refusal)
+  }
+
+  /** From here on the secret is one that only its holder opens. A failure ends the grant: nobody has the secret, so nobody hands it back. */
+  async function encrypted(recorded: Recorded, { holder, by }: Entered): Promise<Recorded> {
+    const { grant, minted } = recorded
+    try {
+      if (holder === undefined) throw new BrokerFault('internal', 'there is no key to encrypt to')
+      return { ...recorded, minted: { ...minted, secret: await encryptTo(holder, grant, minted.secret) } }
+    } catch (error) {
+      await deps.ender.end(grant, { cause: 'undelivered', by }).catch(() => {})
+      throw error
     }
   }
 
@@ -200,7 +220,10 @@ export function createStages(deps: BrokerDeps): Stages {
       })
       return minting
     },
-    mint: (grant, access, callerParams, entered) => mintAndRecord(mintDeps, grant, access, callerParams, entered),
+    async mint(grant, access, callerParams, entered) {
+      const recorded = await mintAndRecord(mintDeps, grant, access, callerParams, entered)
+      return access.delivery === 'jwe' ? encrypted(recorded, entered) : recorded
+    },
   }
 }
 
@@ -210,6 +233,16 @@ const withoutReplaced = ({ active, task, ...rest }: Counters): Counters => ({
   active: active - 1,
   ...(task !== undefined && { task: { ...task, active: Math.max(0, task.active - 1) } }),
 })
+
+function denied(decision: Allowed, refusal: Refusal): Decision {
+  const { workload, owner, purpose, environment, credential } = decision.access
+  return {
+    effect: 'deny',
+    refusal: { ...refusal, reasons: [...decision.reasons, ...refusal.reasons] },
+    subject: { workload, owner, purpose, environment, credential },
+    policy: decision.policy,
+  }
+}
 
 const retryIn = ({ key, request, before }: Retry): NonNullable<Grant['retry']> => ({
   key,

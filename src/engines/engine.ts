@@ -1,7 +1,7 @@
 import type { GrantId } from '../base/ids.ts'
 import type { Secret } from '../base/secret.ts'
 
-/** How the secret travels: in the response, or behind a Vault response-wrapping token that the caller unwraps itself. */
+/** How Vault hands the secret out: in its response, or behind a Vault response-wrapping token that the caller unwraps itself. */
 export type Delivery = 'plain' | 'wrapped'
 
 /** What a Credential document says about how to mint, after its own engine's schema accepted it. */

@@ -246,7 +246,7 @@ export function grantsStage(
     return grant
   }
   const mint = (grant: Grant): Promise<Recorded> =>
-    mintAndRecord({ registry, engine, sealLease: sealer.seal, clock, log: silentLog, trace }, grant, access, {}, by)
+    mintAndRecord({ registry, engine, sealLease: sealer.seal, clock, log: silentLog, trace }, grant, access, {}, { by })
   const issue = async (options: Parameters<typeof intend>[0] = {}): Promise<Recorded> => mint(await intend(options))
 
   return {
