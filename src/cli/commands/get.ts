@@ -54,14 +54,15 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   const mapping = parseMapping(values.env ?? [])
   const request = toRequest(values)
   const client = connect(values, io)
-  if (values.receipt === undefined) return fetchAndPrint(client, request, values.wait === true, { format, mapping }, io)
+  const output = { format, mapping, keyFile: values['dpop-key'] }
+  if (values.receipt === undefined) return fetchAndPrint(client, request, values.wait === true, output, io)
   const receipt = await beginReceipt(values.receipt)
   try {
     return await fetchAndPrint(
       client,
       { ...request, receipt: 'wait' },
       values.wait === true,
-      { format, mapping, receipt },
+      { ...output, receipt },
       io,
     )
   } finally {
@@ -73,19 +74,20 @@ interface Output {
   readonly format: string
   readonly mapping: ReturnType<typeof parseMapping>
   readonly receipt?: ReceiptFile
+  readonly keyFile: string | undefined
 }
 
 async function fetchAndPrint(
   client: BrokerClient,
   request: CredentialRequest,
   wait: boolean,
-  { format, mapping, receipt }: Output,
+  { format, mapping, receipt, keyFile }: Output,
   io: Io,
 ): Promise<number> {
   const answer = await obtain(client, request, wait, io)
   if ('approval' in answer) {
     if (format === 'json') writeJson(io, answer)
-    return explainPending(answer, io)
+    return explainPending(answer, { ...request, 'dpop-key': keyFile }, io)
   }
   let text: string
   try {
