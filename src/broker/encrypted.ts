@@ -1,10 +1,14 @@
 import { CompactEncrypt, importJWK } from 'jose'
+import { BrokerFault } from '../base/errors.ts'
 import { type Refusal, refuse } from '../base/result.ts'
 import { Secret } from '../base/secret.ts'
 import type { Minted } from '../engines/engine.ts'
+import type { Ender } from '../grants/end.ts'
 import type { Grant } from '../grants/grant.ts'
 import type { Holder } from '../identity/holder.ts'
 import type { Access } from '../policy/decision.ts'
+import type { Entered } from './desk.ts'
+import type { Recorded } from './mint.ts'
 
 /** Why a secret cannot be encrypted to that key, where it is to be: there is none, or it is one that signs alone. */
 export function whyNotEncrypted({ delivery }: Access, holder: Holder | undefined): Refusal | undefined {
@@ -18,10 +22,29 @@ export function whyNotEncrypted({ delivery }: Access, holder: Holder | undefined
 }
 
 /**
+ * What was minted with its secret encrypted to the key of its caller: from here on nobody else can read it. A failure ends the grant, as
+ * nobody has the secret to hand it back.
+ */
+export async function encrypted(
+  ender: Pick<Ender, 'end'>,
+  recorded: Recorded,
+  { holder, by }: Pick<Entered, 'holder' | 'by'>,
+): Promise<Recorded> {
+  const { grant, minted } = recorded
+  try {
+    if (holder === undefined) throw new BrokerFault('internal', 'there is no key to encrypt to')
+    return { ...recorded, minted: { ...minted, secret: await encryptTo(holder, grant, minted.secret) } }
+  } catch (error) {
+    await ender.end(grant, { cause: 'undelivered', by }).catch(() => {})
+    throw error
+  }
+}
+
+/**
  * The secret as a compact JWE (RFC 7516) that only the holder of the key opens. `kid` is the thumbprint of the key and `grant` the grant,
  * so that its recipient sees that no other answer was put in the place of this one.
  */
-export async function encryptTo(
+async function encryptTo(
   { jkt, jwk }: Holder,
   grant: Grant,
   secret: Minted['secret'],

@@ -1,6 +1,5 @@
 import { bounded } from '../base/bounded.ts'
 import type { Clock } from '../base/clock.ts'
-import { BrokerFault } from '../base/errors.ts'
 import { isId } from '../base/ids.ts'
 import type { Log } from '../base/log.ts'
 import { ok, type Refusal, type Result } from '../base/result.ts'
@@ -33,7 +32,7 @@ import { type Clear, gateOf } from './approval-gate.ts'
 import type { Pending } from './caller.ts'
 import { createDelivering, type Delivering } from './delivering.ts'
 import { createDesk, type Desk, type Entered } from './desk.ts'
-import { encryptTo, whyNotEncrypted } from './encrypted.ts'
+import { encrypted, whyNotEncrypted } from './encrypted.ts'
 import { heldOr } from './held.ts'
 import type { Justified } from './justified.ts'
 import { mintAndRecord, type Recorded } from './mint.ts'
@@ -134,18 +133,6 @@ export function createStages(deps: BrokerDeps): Stages {
     return refusal === undefined ? decision : denied(decision, refusal)
   }
 
-  /** From here on the secret is one that only its holder opens. A failure ends the grant: nobody has the secret, so nobody hands it back. */
-  async function encrypted(recorded: Recorded, { holder, by }: Entered): Promise<Recorded> {
-    const { grant, minted } = recorded
-    try {
-      if (holder === undefined) throw new BrokerFault('internal', 'there is no key to encrypt to')
-      return { ...recorded, minted: { ...minted, secret: await encryptTo(holder, grant, minted.secret) } }
-    } catch (error) {
-      await deps.ender.end(grant, { cause: 'undelivered', by }).catch(() => {})
-      throw error
-    }
-  }
-
   function notHeld({ identity }: Entered, access: Access, { task }: AccessRequest): Result<void> {
     const { workload, owner, purpose, credential } = access
     const { issuer } = identity
@@ -222,7 +209,7 @@ export function createStages(deps: BrokerDeps): Stages {
     },
     async mint(grant, access, callerParams, entered) {
       const recorded = await mintAndRecord(mintDeps, grant, access, callerParams, entered)
-      return access.delivery === 'jwe' ? encrypted(recorded, entered) : recorded
+      return access.delivery === 'jwe' ? encrypted(deps.ender, recorded, entered) : recorded
     },
   }
 }
