@@ -3,7 +3,7 @@ import { parseDuration } from '../base/duration.ts'
 import { createPacer } from '../base/pacer.ts'
 import type { MintTarget } from '../engines/engine.ts'
 import { CelCredential, CelIssuer, CelPurpose, CelWorkload, type Condition } from './condition.ts'
-import { type CredentialPolicy, callerParams } from './credential.ts'
+import { type CredentialPolicy, callerParamsOf, isStatic, mintsWith } from './credential.ts'
 import type { ExceptionPolicy } from './exception.ts'
 import { dateEndMs, dateStartMs } from './fields.ts'
 import type { GuardrailPolicy } from './guardrail.ts'
@@ -87,28 +87,14 @@ export function seconds(text: string): number {
 }
 
 function compileCredential(policy: CredentialPolicy): CompiledCredential {
-  const isStatic = policy.engine === 'kv'
-  const named: MintTarget =
-    policy.engine === 'kv'
-      ? {
-          credential: policy.name,
-          engine: policy.engine,
-          mount: policy.mount,
-          role: policy.path,
-          params: {
-            ...(policy.keys === undefined ? {} : { keys: policy.keys }),
-            ...(policy.version === undefined ? {} : { version: policy.version }),
-          },
-        }
-      : {
-          credential: policy.name,
-          engine: policy.engine,
-          mount: policy.mount,
-          role: policy.role,
-          params: policy.params,
-        }
+  const named: MintTarget = {
+    credential: policy.name,
+    engine: policy.engine,
+    mount: policy.mount,
+    ...mintsWith(policy),
+  }
   const target = { ...named, ...digestOf(named.params) }
-  const params = new Map(Object.entries(callerParams[policy.engine]))
+  const params = new Map(Object.entries(callerParamsOf(policy)))
   for (const name of policy.accepts) if (!params.has(name)) params.set(name, 'optional')
   return {
     name: policy.name,
@@ -117,7 +103,7 @@ function compileCredential(policy: CredentialPolicy): CompiledCredential {
     sensitivity: policy.sensitivity,
     data: policy.data,
     exclusive: policy.exclusive,
-    isStatic,
+    isStatic: isStatic(policy),
     accepts: policy.accepts,
     params,
     delivery: policy.delivery,
@@ -130,7 +116,7 @@ function compileCredential(policy: CredentialPolicy): CompiledCredential {
       environment: policy.environment,
       sensitivity: policy.sensitivity,
       data: policy.data,
-      static: isStatic,
+      static: isStatic(policy),
     }),
   }
 }

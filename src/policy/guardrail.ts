@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { durationField, nameField, textField } from '../contract/fields.ts'
+import { engineNames } from './credential.ts'
 import { celField, namesField } from './fields.ts'
 
 const oneOrMore = <T extends string>(values: readonly [T, ...T[]]) =>
@@ -16,7 +17,7 @@ export const guardrailSchema = z
         environment: namesField.optional().describe('Environment of the purpose'),
         sensitivity: oneOrMore(['low', 'medium', 'high']).optional().describe('Sensitivity of the credential'),
         type: oneOrMore(['service', 'agent', 'pipeline', 'vendor']).optional().describe('Type of the workload'),
-        engine: oneOrMore(['database', 'pki', 'ssh', 'kv']).optional().describe('Engine of the credential'),
+        engine: oneOrMore(engineNames).optional().describe('Engine of the credential'),
         issuer: namesField.optional().describe('Issuer of the token'),
         credential: namesField.optional().describe('Name of the credential'),
         workload: namesField.optional().describe('Name of the workload'),

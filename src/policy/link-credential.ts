@@ -1,15 +1,15 @@
-import { type CredentialPolicy, templateNames } from './credential.ts'
+import { type CredentialPolicy, mintsWith, templateNames } from './credential.ts'
 import type { Linker } from './link.ts'
 
 /** What a Credential document must keep to beyond its schema. */
 export function checkCredential(credential: CredentialPolicy, linker: Linker): void {
-  const { engine, mount, environment } = credential
-  const role = engine === 'kv' ? credential.path : credential.role
+  const { mount, environment } = credential
+  const { role } = mintsWith(credential)
   const another =
     linker.first(`environment of ${mount}/${role}: ${environment}`) && !linker.first(`role ${mount}/${role}`)
   if (another) {
     linker.error(
-      [engine === 'kv' ? 'path' : 'role'],
+      ['path' in credential ? 'path' : 'role'],
       `\`${mount}/${role}\` is already a credential of another environment`,
       'give each environment a role of its own',
     )
@@ -19,7 +19,7 @@ export function checkCredential(credential: CredentialPolicy, linker: Linker): v
 
 /** A placeholder that nothing fills in would reach Vault as it is written. */
 function checkTemplates(credential: CredentialPolicy, linker: Linker): void {
-  if (credential.engine === 'kv') return
+  if (!('params' in credential)) return
   for (const [name, value] of Object.entries(credential.params)) {
     for (const text of typeof value === 'string' ? [value] : Array.isArray(value) ? value : []) {
       const unknown = placeholders(text).find((placeholder) => !templateNames.has(placeholder))

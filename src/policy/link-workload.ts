@@ -1,5 +1,6 @@
 import { breadthProblems } from './breadth.ts'
 import { seconds } from './compile.ts'
+import { isStatic } from './credential.ts'
 import { productionEnvironments } from './fields.ts'
 import type { Linker } from './link.ts'
 import { referToTokens } from './link-others.ts'
@@ -116,7 +117,7 @@ function checkCredentialOf(
       'name a credential of the same environment',
     )
   }
-  if (credential.engine === 'kv') checkStaticUse(workload, purpose, name, here, linker)
+  if (isStatic(credential)) checkStaticUse(workload, purpose, name, here, linker)
 }
 
 function checkStaticUse(
