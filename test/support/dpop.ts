@@ -39,7 +39,7 @@ export async function newPair(alg: ProofAlgorithm = 'ES256', options: { modulusL
 }
 
 /** The claims of a proof that is right in every way (RFC 9449 section 4.2). */
-export const claimsFor = ({ method, url, token, now }: ProofTarget): Fields => ({
+const claimsFor = ({ method, url, token, now }: ProofTarget): Fields => ({
   jti: randomUUID(),
   htm: method,
   htu: url,
