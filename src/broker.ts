@@ -60,7 +60,7 @@ export function createBroker(deps: BrokerDeps): Broker {
     if (!opened.ok) return refused(opened.refusal)
 
     const intended = await trace('ledger.intent', spanOf(openings), () => stages.recordIntents(opened.value, by))
-    const issued = await eachSoon(await stages.mint(intended, by), (part) => stages.proved(part, request))
+    const issued = await eachSoon(await stages.mint(intended, entered.value), (part) => stages.proved(part, request))
     const held = await stages.stillWanted(entered.value, issued)
     if (!held.ok) return refused(held.refusal)
     return ok(answerOf(issued, stages.issuedBody))

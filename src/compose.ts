@@ -31,6 +31,7 @@ import type { EntryLogs } from './http/entry-logs.ts'
 import { createMetrics } from './http/metrics.ts'
 import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
+import { createProofs } from './identity/proof.ts'
 import { setLifeSeconds } from './identity/set.ts'
 import { createVerifier } from './identity/verify.ts'
 import { createRefusals } from './ledger/refusals.ts'
@@ -169,7 +170,17 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
     opened.push(() => entryIndex.close())
     const grants = { registry, tasks, approvals, orders, ender, justified, reconciler, signals }
-    const stages = { verifier, policies, state, ledger, refusals, sealer, engine, ...grants }
+    const stages = {
+      verifier,
+      proofs: createProofs({ url: config.url, state, clock }),
+      policies,
+      state,
+      ledger,
+      refusals,
+      sealer,
+      engine,
+      ...grants,
+    }
     const broker = createBroker({ ...stages, leasesEndMs: session.leasesEndMs, entryIndex, clock, log, trace })
 
     const draining = new AbortController()

@@ -32,7 +32,7 @@ export async function gateOf(
   const rule = strictestOf(parts)
   if (rule === undefined) return ok({ status: 'clear' })
   const [{ access, wanted }] = parts
-  const digest = requestDigest(parts, rule)
+  const digest = requestDigest(parts, rule, entered.holder)
   if (request.approval !== undefined) {
     const given = await approvals.get(request.approval)
     if (given?.workload === access.workload && given.approvedBy.some(approvals.hasLeft))
@@ -75,12 +75,12 @@ function strictestOf(parts: Several<Part>): Rule | undefined {
 }
 
 /** Names one exact request, in a fixed order: everything the caller chose, and what policy made of it. */
-function requestDigest(parts: Several<Part>, rule: Rule): string {
-  const [first, ...others] = each(parts, (part) => partDigest(part, rule))
+function requestDigest(parts: Several<Part>, rule: Rule, holder: Entered['holder']): string {
+  const [first, ...others] = each(parts, (part) => partDigest(part, rule, holder))
   return others.length === 0 ? first : sha256Hex(JSON.stringify([first, ...others]))
 }
 
-function partDigest({ access, wanted }: Part, { level, approvers }: Rule): string {
+function partDigest({ access, wanted }: Part, { level, approvers }: Rule, holder: Entered['holder']): string {
   const { engine, mount, role } = access.target
   const params = Object.entries(wanted.params).sort(([a], [b]) => (a < b ? -1 : 1))
   return sha256Hex(
@@ -91,7 +91,8 @@ function partDigest({ access, wanted }: Part, { level, approvers }: Rule): strin
       wanted.ttlSeconds ?? null,
       wanted.reason,
       wanted.task,
-      wanted.delivery ?? null,
+      // As it will travel: what was approved for one key is neither collected with another nor in the open.
+      access.delivery === 'jwe' ? ['jwe', holder?.jkt] : access.delivery,
       params,
       [level, approvers, access.owner, access.environment, engine, mount, role],
     ]),

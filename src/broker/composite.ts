@@ -10,6 +10,7 @@ import type { Access, Decision } from '../policy/decision.ts'
 import type { Issued, IssuedSet } from './caller.ts'
 import type { Delivering } from './delivering.ts'
 import type { Desk, Entered } from './desk.ts'
+import { encrypted } from './encrypted.ts'
 import { mintAndRecord, type Recorded } from './mint.ts'
 import type { BrokerDeps } from './stages.ts'
 import type { Wanted } from './wanted.ts'
@@ -34,10 +35,10 @@ type Obtained = Intended & Recorded
 /** What holds the parts of one request together: all of them are issued, or none is. */
 export interface Composite {
   /**
-   * Mints the parts, a few at a time. When one cannot be minted or recorded, those that are have ended before the fault goes on.
+   * Mints the parts, a few at a time; where one is delivered `jwe`, the plain secret goes no further than this. When one cannot be minted or recorded, those that are have ended before the fault goes on.
    * @throws BrokerFault what the first that failed has thrown
    */
-  mint(parts: Several<Intended>, by: Provenance): Promise<Several<Obtained>>
+  mint(parts: Several<Intended>, entered: Pick<Entered, 'by' | 'holder'>): Promise<Several<Obtained>>
   /**
    * Whether every secret may leave, and for a set the entry that says so: what a start finds of a set without it, it ends. When one may
    * not, all have ended.
@@ -96,16 +97,17 @@ export function createComposite({ mintDeps, registry, ender, ledger, log, stillW
   }
 
   return {
-    async mint(parts, by) {
+    async mint(parts, entered) {
+      const { by } = entered
       const obtained = new Map<Intended, Obtained>()
       let fault: { readonly thrown: unknown } | undefined
       await inParallel(parts, mintedAtOnce, async (part) => {
         if (fault !== undefined) return giveUp(part, by, fault.thrown)
         try {
-          obtained.set(part, {
-            ...part,
-            ...(await mintAndRecord(mintDeps, part.grant, part.access, part.wanted.params, by)),
-          })
+          const { grant, access, wanted } = part
+          const recorded = await mintAndRecord(mintDeps, grant, access, wanted.params, entered)
+          const readable = access.delivery === 'jwe' ? await encrypted(ender, recorded, entered) : recorded
+          obtained.set(part, { ...part, ...readable })
         } catch (thrown) {
           fault ??= { thrown }
         }

@@ -2,7 +2,7 @@ import { bounded } from '../base/bounded.ts'
 import type { Clock } from '../base/clock.ts'
 import { isId, newId } from '../base/ids.ts'
 import type { Log } from '../base/log.ts'
-import { ok, type Result } from '../base/result.ts'
+import { ok, type Refusal, type Result } from '../base/result.ts'
 import { each, eachSoon, type Several } from '../base/several.ts'
 import type { Trace } from '../base/trace.ts'
 import type { CredentialRequest } from '../contract/credential.ts'
@@ -16,6 +16,7 @@ import type { Provenance } from '../grants/provenance.ts'
 import type { Reconciler } from '../grants/reconcile.ts'
 import type { Registry } from '../grants/registry.ts'
 import type { Tasks } from '../grants/tasks.ts'
+import type { Proofs } from '../identity/proof.ts'
 import type { Verifier } from '../identity/verify.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { PublishedLog } from '../ledger/log/published.ts'
@@ -30,9 +31,10 @@ import type { Signals } from '../signals/signals.ts'
 import type { State } from '../state/state.ts'
 import { type Clear, gateOf } from './approval-gate.ts'
 import type { Pending } from './caller.ts'
-import { type Composite, createComposite, type Intended, type Part } from './composite.ts'
+import { type Allowed, type Composite, createComposite, type Intended, type Part } from './composite.ts'
 import { createDelivering, type Delivering } from './delivering.ts'
 import { createDesk, type Desk, type Entered } from './desk.ts'
+import { whyNotEncrypted } from './encrypted.ts'
 import { heldOr } from './held.ts'
 import type { Justified } from './justified.ts'
 import { createRenewing, type Renewing } from './renewing.ts'
@@ -42,6 +44,7 @@ import { createWanting, type Wanted, type Wanting } from './wanted.ts'
 /** What the broker is made of; `compose.ts` picks each. */
 export interface BrokerDeps {
   readonly verifier: Verifier
+  readonly proofs: Proofs
   readonly policies: { current(): PolicySet; reload(): Promise<ReloadStatus>; status(): ReloadStatus }
   readonly justified: Justified
   readonly state: State
@@ -106,7 +109,7 @@ export function createStages(deps: BrokerDeps): Stages {
     const room = await roomFor(entered, asked[0])
     const { policies, identity } = entered
     return each(asked, (wanted, at) =>
-      answered(entered, decide(policies, identity, wanted, withPlaces(room, at), clock.now())),
+      deliverable(entered, answered(entered, decide(policies, identity, wanted, withPlaces(room, at), clock.now()))),
     )
   }
 
@@ -114,14 +117,14 @@ export function createStages(deps: BrokerDeps): Stages {
   function answered({ policies }: Entered, decision: Decision): Decision {
     if (decision.effect === 'deny') return decision
     const refusal = deps.signals.unanswered(policies, decision.access.workload)
-    if (refusal === undefined) return decision
-    const { workload, owner, purpose, environment, credential } = decision.access
-    return {
-      effect: 'deny',
-      refusal: { ...refusal, reasons: [...decision.reasons, ...refusal.reasons] },
-      subject: { workload, owner, purpose, environment, credential },
-      policy: decision.policy,
-    }
+    return refusal === undefined ? decision : denied(decision, refusal)
+  }
+
+  /** What travels encrypted needs a key that the caller holds and that can decrypt. */
+  function deliverable({ holder }: Entered, decision: Decision): Decision {
+    if (decision.effect === 'deny') return decision
+    const refusal = whyNotEncrypted(decision.access, holder)
+    return refusal === undefined ? decision : denied(decision, refusal)
   }
 
   function notHeld({ identity }: Entered, parts: Several<Part>): Result<void> {
@@ -233,6 +236,16 @@ const withPlaces = ({ active, lastMinute, task }: Counters, more: number): Count
   lastMinute: lastMinute + more,
   ...(task !== undefined && { task: { active: task.active + more, grants: task.grants + more } }),
 })
+
+function denied(decision: Allowed, refusal: Refusal): Decision {
+  const { workload, owner, purpose, environment, credential } = decision.access
+  return {
+    effect: 'deny',
+    refusal: { ...refusal, reasons: [...decision.reasons, ...refusal.reasons] },
+    subject: { workload, owner, purpose, environment, credential },
+    policy: decision.policy,
+  }
+}
 
 function retryIn({ key, request, before }: Retry, credential: string): NonNullable<Grant['retry']> {
   const replaced = before.find((grant) => grant.credential === credential) ?? before[0]

@@ -30,7 +30,8 @@ export const requestHelp = `  --purpose P         why the credential is needed, 
   --ttl 15m           how long it is needed; policy may give less, never more
   --task T            the task it belongs to; it ends with the task
   --reason TEXT       for the record, and for whoever approves
-  --delivery D        plain or wrapped (a token that unwraps the secret once)
+  --delivery D        plain, wrapped (a token that unwraps the secret once), or jwe (encrypted on its way to a key of this
+                      process, or to that of --dpop-key, and opened here)
   --param K=V         a parameter the credential accepts; K=@FILE reads the value from a file; may be repeated
   --approval AP       collect what this approval allows
   --wait              when a person must approve first, wait until they have`
@@ -120,11 +121,22 @@ export async function obtain(
   return client.issue({ ...request, approval })
 }
 
-/** Says that a person must act first, and how to go on; for when nobody waits. */
-export function explainPending(pending: PendingApproval, io: Io): number {
+/**
+ * Says that a person must act first, and how to go on; for when nobody waits. What is delivered `jwe` is approved for one key, and a key
+ * that is not in a file is gone with this process.
+ */
+export function explainPending(
+  pending: PendingApproval,
+  values: { readonly delivery?: string | undefined; readonly 'dpop-key'?: string | undefined },
+  io: Io,
+): number {
+  const keyIsLost = values.delivery === 'jwe' && values['dpop-key'] === undefined
+  const again = keyIsLost
+    ? 'the approval is for the key of this call: ask with --wait, or with the same --dpop-key FILE each time'
+    : `send the same request again with --approval ${pending.approval}, or use --wait`
   io.stderr(
     `writ: ${printable(pending.approvers.join(', '))} must approve first: writ approve ${pending.approval}\n` +
-      `  fix: send the same request again with --approval ${pending.approval}, or use --wait (until ${pending.expires_at})\n`,
+      `  fix: ${again} (until ${pending.expires_at})\n`,
   )
   return exit.unavailable
 }

@@ -17,6 +17,10 @@ const credentialSetField = z
   .max(mostParts)
   .refine((names) => new Set(names).size === names.length, 'each credential once')
 
+/** How a secret travels: in the answer, behind a response-wrapping token of Vault, or encrypted to a key that the caller proved it holds. */
+export const deliveryField = z.enum(['plain', 'wrapped', 'jwe'])
+export type Delivery = z.infer<typeof deliveryField>
+
 /** Body of `POST /v1/credentials`. */
 export const credentialRequestSchema = z
   .strictObject({
@@ -28,7 +32,7 @@ export const credentialRequestSchema = z
     ttl: durationField.optional(),
     task: taskIdField.optional(),
     reason: textField(500).optional(),
-    delivery: z.enum(['plain', 'wrapped']).optional(),
+    delivery: deliveryField.optional().describe('`jwe` needs a proof in the `DPoP` header'),
     params: z
       .record(z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'a parameter name'), z.string().max(16_384))
       .refine((params) => Object.keys(params).length <= 16, 'at most 16 parameters')
@@ -55,8 +59,12 @@ export const issuedCredentialSchema = z
     ttl_capped_by: z.array(z.string()),
     renewable: z.boolean(),
     revocable: z.boolean().describe('false: nothing can end this secret before it expires'),
-    delivery: z.enum(['plain', 'wrapped']),
-    secret: z.record(z.string(), z.unknown()).describe("Vault's own field names, or `wrap_info` fields when wrapped"),
+    delivery: deliveryField,
+    secret: z
+      .record(z.string(), z.unknown())
+      .describe(
+        "Vault's own field names; `wrap_info` fields when wrapped; `jwe` alone, a compact JWE of them, with `jwe`",
+      ),
     task: taskIdField.optional(),
     ledger: z.object({
       index: z.int(),

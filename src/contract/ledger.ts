@@ -34,6 +34,11 @@ const entryTerms = {
   policy: digestField.optional().describe('Digest of the policy set that was in force'),
   request: exactText.optional().describe('The `x-request-id` of the request that caused it'),
   token: digestField.optional().describe('Fingerprint of the token that was presented'),
+  jkt: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{43}$/, 'a SHA-256 thumbprint in base64url')
+    .optional()
+    .describe('Thumbprint (RFC 7638) of the key that the caller proved it holds'),
   code: z.string().max(64).optional().describe('Code of a refusal or a failure'),
   subject: exactText.optional().describe('Subject of the token of whoever did it'),
   id: exactText

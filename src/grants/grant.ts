@@ -1,5 +1,6 @@
 import type { CompositeId, GrantId, TaskId } from '../base/ids.ts'
-import type { Delivery, MintTarget, PublicId } from '../engines/engine.ts'
+import type { Delivery } from '../contract/credential.ts'
+import type { MintTarget, PublicId } from '../engines/engine.ts'
 import type { EndReason, EntryBody } from '../ledger/entry.ts'
 import type { Access, Ceiling } from '../policy/decision.ts'
 

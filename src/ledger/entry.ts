@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { type Code, codes } from '../base/codes.ts'
+import { deliveryField } from '../contract/credential.ts'
 import { mostParts } from '../contract/fields.ts'
 import { maxStatementLength } from './log/rotation.ts'
 
@@ -51,6 +52,11 @@ const common = {
     .optional(),
   /** SHA-256 that names the token that was presented; see `Identity.fingerprint`. */
   token: sha256.optional(),
+  /** SHA-256 thumbprint (RFC 7638, base64url) of the key that the caller has proved it holds. */
+  jkt: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{43}$/)
+    .optional(),
 }
 
 const ceiling = z.strictObject({ name, seconds })
@@ -108,7 +114,7 @@ const kinds = [
     role: name,
     /** SHA-256 of the fixed parameters of the Credential, where it has any: tells whether they are the same later. */
     params: sha256.optional(),
-    delivery: z.enum(['plain', 'wrapped']),
+    delivery: deliveryField,
     ttl: seconds,
     ceilings: z.array(ceiling).max(64),
     /** What the credential reaches, in the words of its Credential document. */

@@ -110,7 +110,7 @@ async function run(
     })
 
     const issue = async (): Promise<boolean> => {
-      const obtained = await together.mint(parts, by)
+      const obtained = await together.mint(parts, { by })
       for (const { grant } of obtained)
         if (fateOf.get(grant.id) === 'ended') await stage.ender.end(grant, { cause: 'revoked', by })
       stage.script.revokeFaults.push(

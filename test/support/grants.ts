@@ -248,7 +248,7 @@ export function grantsStage(
     return grant
   }
   const mintDeps = { registry, engine, sealLease: sealer.seal, clock, log: silentLog, trace }
-  const mint = (grant: Grant): Promise<Recorded> => mintAndRecord(mintDeps, grant, access, {}, by)
+  const mint = (grant: Grant): Promise<Recorded> => mintAndRecord(mintDeps, grant, access, {}, { by })
   const issue = async (options: Parameters<typeof intend>[0] = {}): Promise<Recorded> => mint(await intend(options))
 
   return {

@@ -91,7 +91,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     let outcome = 'nothing was run'
     try {
       const answer = await obtain(client, asked, values.wait === true, io, () => signals.ended() !== undefined)
-      if ('approval' in answer) return interrupted(signals) ?? explainPending(answer, io)
+      if ('approval' in answer) return interrupted(signals) ?? explainPending(answer, values, io)
       issued = answer
       task.begin(credentialsOf(answer)[0]?.task)
       const stopped = interrupted(signals)

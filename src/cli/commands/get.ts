@@ -79,7 +79,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   try {
     if (values.receipt !== undefined) receipt = await beginReceipt(values.receipt)
     const request: CredentialRequest = receipt === undefined ? asked : { ...asked, receipt: 'wait' }
-    const output = { json: format === 'json', destination, receipt }
+    const output = { json: format === 'json', destination, receipt, keyFile: values['dpop-key'] }
     return await fetchAndDeliver(client, request, values.wait === true, { output, io })
   } finally {
     await receipt?.close()
@@ -120,6 +120,7 @@ async function fetchAndDeliver(
       readonly json: boolean
       readonly destination: Destination
       readonly receipt: ReceiptFile | undefined
+      readonly keyFile: string | undefined
     }
     readonly io: Io
   },
@@ -128,7 +129,7 @@ async function fetchAndDeliver(
   const answer = await obtain(client, request, wait, io)
   if ('approval' in answer) {
     if (output.json) writeJson(io, answer)
-    return explainPending(answer, io)
+    return explainPending(answer, { ...request, 'dpop-key': output.keyFile }, io)
   }
   try {
     await output.destination.deliver(answer)

@@ -129,6 +129,7 @@ const sources: readonly Source[] = [
   column('composite', 'text'),
   column('parts', 'json'),
   column('credentials', 'json'),
+  column('jkt', 'text'),
 ]
 
 export const columns: readonly Column[] = sources

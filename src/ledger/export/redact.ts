@@ -17,6 +17,7 @@ type TextClass =
   | 'finding'
   | 'grant'
   | 'issuer'
+  | 'key'
   | 'mount'
   | 'public-id'
   | 'purpose'
@@ -68,6 +69,8 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   request: 'request',
   trace: 'trace',
   token: 'kept',
+  // Whoever knows the public key, which its owner may show to anybody, knows this.
+  jkt: 'key',
   version: 'version',
   engine_server: 'version',
   'broker.stopped cause': 'text',
@@ -225,6 +228,7 @@ const idPrefixes: Partial<Record<TextClass, string>> = {
 
 /** A hash in the shape that its field has: an identifier, 32 or 64 hexadecimal digits, or a name. */
 function shaped(textClass: TextClass, mac: Buffer): string {
+  if (textClass === 'key') return mac.toString('base64url')
   if (textClass === 'digest') return mac.toString('hex')
   if (textClass === 'trace') return mac.toString('hex', 0, 16)
   return `${idPrefixes[textClass] ?? `${textClass}-`}${base32(mac)}`

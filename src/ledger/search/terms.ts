@@ -7,6 +7,7 @@ export const termNames = [
   'grant',
   'request',
   'token',
+  'jkt',
   'task',
   'approval',
   'composite',
