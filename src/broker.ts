@@ -69,7 +69,7 @@ export function createBroker(deps: BrokerDeps): Broker {
     const intent = await trace('ledger.intent', { 'writ.grant': opening.id }, () =>
       stages.recordIntent(opened.value, access, by),
     )
-    const issued = await stages.proved(await stages.mint(intent, access, wanted.value.params, by), request)
+    const issued = await stages.proved(await stages.mint(intent, access, wanted.value.params, entered.value), request)
     const held = await stages.stillWanted(entered.value, issued.grant)
     if (!held.ok) return desk.refused(entered.value, held.refusal, access)
     return ok({ status: 'issued', body: stages.issuedBody(issued, access), secret: issued.minted.secret })

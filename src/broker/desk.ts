@@ -3,6 +3,7 @@ import { ok, type Refusal, type Result } from '../base/result.ts'
 import type { Trace } from '../base/trace.ts'
 import type { Party } from '../grants/authority.ts'
 import { byCaller, type Provenance } from '../grants/provenance.ts'
+import type { Holder } from '../identity/holder.ts'
 import type { Identity } from '../identity/identity.ts'
 import { claimUse } from '../identity/replay.ts'
 import type { Verifier } from '../identity/verify.ts'
@@ -19,6 +20,8 @@ export interface Entered {
   readonly identity: Identity
   readonly party: Party
   readonly policies: PolicySet
+  /** The key that the caller has proved it holds, where it sent a proof. */
+  readonly holder?: Holder
   /** Who did it, for every entry this call causes. */
   readonly by: Provenance
 }

@@ -12,6 +12,7 @@ import type { Provenance } from '../grants/provenance.ts'
 import type { Registry } from '../grants/registry.ts'
 import type { Position } from '../ledger/ledger.ts'
 import type { Access } from '../policy/decision.ts'
+import type { Entered } from './desk.ts'
 
 interface Deps {
   readonly registry: Registry
@@ -39,10 +40,16 @@ export async function mintAndRecord(
   grant: Grant,
   access: Access,
   callerParams: Readonly<Record<string, string>>,
-  by: Provenance,
+  { by, holder }: Pick<Entered, 'by' | 'holder'>,
 ): Promise<Recorded> {
   const engine = deps.engine(access.target.engine)
-  const minted = await mintOrFail(deps, engine, grant, orderOf(grant, access, callerParams), by)
+  const minted = await mintOrFail(
+    deps,
+    engine,
+    grant,
+    { ...orderOf(grant, access, callerParams), ...(holder && { holder: { jkt: holder.jkt } }) },
+    by,
+  )
   try {
     const handle = minted.handle?.reveal()
     const lease = handle === undefined ? undefined : deps.sealLease(handle)

@@ -85,7 +85,12 @@ export interface Stages extends BrokerDeps, Wanting, Delivering, Renewing {
    */
   open(opening: Grant, access: Access, wanted: Wanted, entered: Entered): Promise<Result<Grant>>
   recordIntent(grant: Grant, access: Access, by: Provenance): Promise<Grant>
-  mint(grant: Grant, access: Access, callerParams: Readonly<Record<string, string>>, by: Provenance): Promise<Recorded>
+  mint(
+    grant: Grant,
+    access: Access,
+    callerParams: Readonly<Record<string, string>>,
+    entered: Entered,
+  ): Promise<Recorded>
 }
 
 const none = { active: 0, lastMinute: 0 }
@@ -195,7 +200,7 @@ export function createStages(deps: BrokerDeps): Stages {
       })
       return minting
     },
-    mint: (grant, access, callerParams, by) => mintAndRecord(mintDeps, grant, access, callerParams, by),
+    mint: (grant, access, callerParams, entered) => mintAndRecord(mintDeps, grant, access, callerParams, entered),
   }
 }
 

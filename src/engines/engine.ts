@@ -26,6 +26,8 @@ export interface MintOrder {
   readonly callerParams: Readonly<Record<string, string>>
   readonly ttlSeconds: number
   readonly delivery: Delivery
+  /** The key that the caller has proved it holds: what is signed for this grant can be bound to it (`cnf`, RFC 7800). */
+  readonly holder?: { readonly jkt: string }
 }
 
 /** The handle that ends a secret. It is itself a secret: whoever holds it can act on the lease. */
