@@ -12,6 +12,7 @@ interface Server {
 
 // What is random, a moment, or the name of the build. Everything else must be the same.
 const vague: readonly [RegExp, string][] = [
+  [/vault:v(\d+):[A-Za-z0-9+/_-]+={0,2}/g, 'vault:v$1:<signature>'],
   [/AAAA[A-Za-z0-9+/=]{20,}/g, '<key>'],
   [/-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----\n?/g, '<pem $1>'],
   [/\b(?:[0-9a-f]{2}:){15,19}[0-9a-f]{2}\b/g, '<serial>'],
@@ -28,6 +29,7 @@ const vagueFields: Readonly<Record<string, string>> = {
   password: '<password>',
   cluster_name: '<name>',
   version: '<version>',
+  public_key: '<key>',
   serial_number: '<serial>',
   expiration: '<time>',
   not_before: '<time>',
@@ -109,6 +111,7 @@ describe.skipIf(!baoAvailable())('needs bao on PATH: the development server answ
   test('about wrapped responses', () => compare(script.wrapping))
   test('about key/value secrets', () => compare(script.keyValue))
   test('about certificates', async () => compare(script.certificates(await script.csrFor('b.svc.example'))))
+  test('about signing', () => compare(script.signing))
   test('about SSH certificates', () => compare(script.sshCertificates))
   test('about database users', () => {
     const url = new URL(postgres.adminUrl)

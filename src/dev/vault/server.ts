@@ -20,6 +20,7 @@ import { createSsh } from './ssh.ts'
 import { createSystem } from './system.ts'
 import { createTokenBackend } from './token-routes.ts'
 import { createTokens } from './tokens.ts'
+import { createTransit } from './transit.ts'
 import { createWrapping } from './wrapping.ts'
 
 /** A running development server. */
@@ -136,6 +137,7 @@ function createCore(deps: { clock: Clock; log: Log; rootToken: string }): {
       if (type === 'database') return createDatabase({ clock, leases, mountPath })
       if (type === 'pki') return createPki({ clock, leases, mountPath })
       if (type === 'ssh') return createSsh({ clock })
+      if (type === 'transit') return createTransit({ clock })
       if (type === 'kv-v1') return createKvV1()
       return type === 'kv' ? createKv({ clock }) : undefined
     },
