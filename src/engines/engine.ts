@@ -46,6 +46,7 @@ export interface PublicId {
     | 'ssh_serial'
     | 'kv_version'
     | 'wrapping_accessor'
+    | 'jwt_id'
   readonly value: string
 }
 

@@ -62,7 +62,15 @@ const common = {
 const ceiling = z.strictObject({ name, seconds })
 
 const publicId = z.strictObject({
-  type: z.enum(['database_user', 'certificate_serial', 'ssh_key_id', 'ssh_serial', 'kv_version', 'wrapping_accessor']),
+  type: z.enum([
+    'database_user',
+    'certificate_serial',
+    'ssh_key_id',
+    'ssh_serial',
+    'kv_version',
+    'wrapping_accessor',
+    'jwt_id',
+  ]),
   value: name,
 })
 

@@ -5,15 +5,16 @@ import type { CredentialKind } from './credential/kind.ts'
 import { kv } from './credential/kv.ts'
 import { pki } from './credential/pki.ts'
 import { ssh } from './credential/ssh.ts'
+import { transit } from './credential/transit.ts'
 
 export { templateNames } from './credential/kind.ts'
 
 // A new engine is one file beside these and one line in each of the two lists.
-const kinds = { database, pki, ssh, kv }
+const kinds = { database, pki, ssh, kv, transit }
 
 /** A named thing an engine can mint (`kind: Credential`). */
 export const credentialSchema = z
-  .discriminatedUnion('engine', [database.schema, pki.schema, ssh.schema, kv.schema])
+  .discriminatedUnion('engine', [database.schema, pki.schema, ssh.schema, kv.schema, transit.schema])
   .meta({ title: 'Credential', description: 'A named secret that an engine of Vault can mint' })
 
 /** A Credential document as the loader hands it on. */

@@ -13,7 +13,9 @@ export const pathField = z
     new RegExp(`^${segment}(?:/${segment})*$`),
     'a path of letters, digits, `_`, `-` and inner dots, without a leading or trailing `/`',
   )
-const roleField = z.string().regex(new RegExp(`^${segment}$`), 'a Vault role: letters, digits, `_`, `-` and inner dots')
+export const roleField = z
+  .string()
+  .regex(new RegExp(`^${segment}$`), 'a Vault role: letters, digits, `_`, `-` and inner dots')
 
 const paramName = z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'a parameter name: lower-case letters, digits and `_`')
 const paramText = textField(4096)
