@@ -191,8 +191,15 @@ async function kv(session: VaultSession, mount: string, group: Group): Promise<v
   }
 }
 
+async function transit(session: VaultSession, mount: string, group: Group): Promise<void> {
+  for (const role of byRole(group).keys()) {
+    if (!(await found(session, `${mount}/keys/${role}`)))
+      await session.write(`${mount}/keys/${role}`, { type: 'ecdsa-p256' })
+  }
+}
+
 /** A mount of another kind is left to whoever runs the server it makes users of. */
-const prepare: Readonly<Record<string, Prepare>> = { database, pki, ssh, kv }
+const prepare: Readonly<Record<string, Prepare>> = { database, pki, ssh, kv, transit }
 
 function byRole(group: Group): ReadonlyMap<string, Group> {
   const roles = new Map<string, Group>()

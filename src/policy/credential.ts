@@ -6,15 +6,16 @@ import { kv } from './credential/kv.ts'
 import { pki } from './credential/pki.ts'
 import { rabbitmq } from './credential/rabbitmq.ts'
 import { ssh } from './credential/ssh.ts'
+import { transit } from './credential/transit.ts'
 
 export { templateNames } from './credential/kind.ts'
 
 // A new engine is one file beside these and one line in each of the two lists.
-const kinds = { database, pki, ssh, kv, rabbitmq }
+const kinds = { database, pki, ssh, kv, rabbitmq, transit }
 
 /** A named thing an engine can mint (`kind: Credential`). */
 export const credentialSchema = z
-  .discriminatedUnion('engine', [database.schema, pki.schema, ssh.schema, kv.schema, rabbitmq.schema])
+  .discriminatedUnion('engine', [database.schema, pki.schema, ssh.schema, kv.schema, rabbitmq.schema, transit.schema])
   .meta({ title: 'Credential', description: 'A named secret that an engine of Vault can mint' })
 
 /** A Credential document as the loader hands it on. */

@@ -198,7 +198,7 @@ describe('what Vault must allow', () => {
 
   test('each engine names its paths, wrapped delivery of leased secrets its own', async () => {
     const { engines } = await world({})
-    expect(engines.kinds).toEqual(['database', 'pki', 'ssh', 'kv', 'rabbitmq'])
+    expect(engines.kinds).toEqual(['database', 'pki', 'ssh', 'kv', 'rabbitmq', 'transit'])
     expect(needs(engines, { engine: 'database' })).toEqual([
       'read database/creds/role',
       'update sys/leases/renew',

@@ -32,6 +32,8 @@ const rows: readonly Row[] = [
   { engine: 'pki', path: 'pki/issue/role', makes: true },
   { engine: 'rabbitmq', path: 'rabbitmq/creds/role', makes: true },
   { engine: 'ssh', path: 'ssh/sign/role', callerParams: { public_key: publicKey }, makes: true, opensNothing: true },
+  // What it asks first is the key; a signature opens nothing until the token is put together.
+  { engine: 'transit', params: { audience: 'https://a.example' }, path: 'transit/keys/role', makes: false },
 ]
 
 const stops: (() => Promise<void>)[] = []
@@ -52,7 +54,7 @@ async function world(answer: Answer, clock: Clock = systemClock): Promise<{ engi
     log: silentLog,
   })
   stops.push(session.close, server.stop)
-  return { engines: createEngines(session, clock), server }
+  return { engines: createEngines(session, clock, { issuer: 'https://writ.example.com' }), server }
 }
 
 const orderOf = ({ engine, params = {}, callerParams = {} }: Row): MintOrder => ({

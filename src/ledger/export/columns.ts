@@ -126,6 +126,10 @@ const sources: readonly Source[] = [
   column('params_sealed', 'text', 'caller_params'),
   column('heartbeat', 'integer'),
   column('run', 'text'),
+  column('composite', 'text'),
+  column('parts', 'json'),
+  column('credentials', 'json'),
+  column('jkt', 'text'),
   column('rotation', 'json'),
 ]
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { deliveryField } from '../../contract/credential.ts'
 import { durationField, nameField, textField } from '../../contract/fields.ts'
 import type { MintTarget } from '../../engines/engine.ts'
 
@@ -12,7 +13,9 @@ export const pathField = z
     new RegExp(`^${segment}(?:/${segment})*$`),
     'a path of letters, digits, `_`, `-` and inner dots, without a leading or trailing `/`',
   )
-const roleField = z.string().regex(new RegExp(`^${segment}$`), 'a Vault role: letters, digits, `_`, `-` and inner dots')
+export const roleField = z
+  .string()
+  .regex(new RegExp(`^${segment}$`), 'a Vault role: letters, digits, `_`, `-` and inner dots')
 
 const paramName = z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'a parameter name: lower-case letters, digits and `_`')
 const paramText = textField(4096)
@@ -55,11 +58,13 @@ export const common = {
     .default([])
     .describe('Parameters of the caller beyond those the engine itself takes'),
   delivery: z
-    .array(z.enum(['plain', 'wrapped']))
+    .array(deliveryField)
     .min(1)
-    .max(2)
-    .default(['plain', 'wrapped'])
-    .describe('How the secret may travel; the first is used when the caller does not say'),
+    .max(3)
+    .default(['plain', 'wrapped', 'jwe'])
+    .describe(
+      'How the secret may travel; the first is used when the caller does not say. `jwe` encrypts it to a key that the caller proves it holds',
+    ),
 }
 
 export const ttlField = z
