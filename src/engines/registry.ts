@@ -3,9 +3,11 @@ import { createDatabaseEngine } from './database.ts'
 import type { Engine } from './engine.ts'
 import { VaultFault } from './faults.ts'
 import { createKvEngine } from './kv.ts'
+import { createLeasedEngine, leasedKinds } from './leased.ts'
 import { createLeases } from './leases.ts'
 import { createPkiEngine } from './pki.ts'
 import { createSshEngine } from './ssh.ts'
+import { createTokenEngine } from './token.ts'
 import type { VaultSession } from './vault-session.ts'
 import { createMintWrapped, defaultWrapPolicy } from './wrapped.ts'
 
@@ -24,9 +26,14 @@ export function createEngines(
   const leases = createLeases(session, clock)
   const mintWrapped = createMintWrapped(session, clock, options.wrapPolicy ?? defaultWrapPolicy)
   const deps = { session, leases, mintWrapped, clock }
-  const engines = [createDatabaseEngine(deps), createPkiEngine(deps), createSshEngine(deps), createKvEngine(deps)].map(
-    (engine) => withinTokenLife(engine, session, clock),
-  )
+  const engines = [
+    createDatabaseEngine(deps),
+    createPkiEngine(deps),
+    createSshEngine(deps),
+    createKvEngine(deps),
+    createTokenEngine(deps),
+    ...leasedKinds.map((kind) => createLeasedEngine(deps, kind)),
+  ].map((engine) => withinTokenLife(engine, session, clock))
   const byKind = new Map(engines.map((engine) => [engine.kind, engine]))
   return { get: (kind) => byKind.get(kind), kinds: [...byKind.keys()] }
 }

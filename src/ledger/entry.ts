@@ -53,7 +53,20 @@ const common = {
 const ceiling = z.strictObject({ name, seconds })
 
 const publicId = z.strictObject({
-  type: z.enum(['database_user', 'certificate_serial', 'ssh_key_id', 'ssh_serial', 'kv_version', 'wrapping_accessor']),
+  type: z.enum([
+    'database_user',
+    'certificate_serial',
+    'ssh_key_id',
+    'ssh_serial',
+    'kv_version',
+    'token_sha256',
+    'ldap_user',
+    'service_account',
+    'access_key_id',
+    'client_id',
+    'username',
+    'wrapping_accessor',
+  ]),
   value: name,
 })
 

@@ -114,12 +114,13 @@ function orderFor(target: Partial<MintTarget> & { readonly engine: string }, ove
 }
 
 function secretsOf(minted: Minted): readonly string[] {
-  const { password, private_key: privateKey, token } = minted.secret.reveal()
+  const { password, private_key: privateKey, token, client_token: clientToken } = minted.secret.reveal()
   const handle = minted.handle?.reveal()
   return [
     password,
     privateKey,
     token,
+    clientToken,
     handle === undefined || handle.type === 'certificate' ? undefined : handle.id,
   ].filter((value) => typeof value === 'string')
 }

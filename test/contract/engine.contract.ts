@@ -6,6 +6,7 @@ import { loginContract } from './engine-login.ts'
 import { pkiContract } from './engine-pki.ts'
 import { sessionContract } from './engine-session.ts'
 import { sshContract } from './engine-ssh.ts'
+import { tokenContract } from './engine-token.ts'
 import { type ContractServer, type ContractWorld, createWorld } from './engine-world.ts'
 
 /**
@@ -41,6 +42,7 @@ export function engineContract(name: string, start: () => Promise<ContractServer
     pkiContract(use)
     sshContract(use)
     kvContract(use)
+    tokenContract(use)
     sessionContract(use)
     loginContract(use)
 
