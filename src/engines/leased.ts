@@ -90,7 +90,7 @@ export function createLeasedEngine(deps: EngineDeps, kind: (typeof leasedKinds)[
     const { order, answer, startedMs } = minting
     const endsMs = startedMs + answer.lease_duration * 1000
     if (answer.lease_duration > order.ttlSeconds) {
-      // Many engines answer a renewal with the life of their role, whatever was asked for.
+      // What Vault gives a renewal is its own to say.
       const cut = answer.renewable ? await leases.renew(handle, order.ttlSeconds) : undefined
       if (cut === undefined || cut.leaseSeconds > order.ttlSeconds)
         throw unfit(
