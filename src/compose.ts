@@ -26,6 +26,7 @@ import { createReconciler } from './grants/reconcile.ts'
 import { createRegistry } from './grants/registry.ts'
 import { createSweep } from './grants/sweep.ts'
 import { createTasks } from './grants/tasks.ts'
+import { createUnrotated } from './grants/unrotated.ts'
 import { createApp } from './http/app.ts'
 import type { EntryLogs } from './http/entry-logs.ts'
 import { createMetrics } from './http/metrics.ts'
@@ -117,6 +118,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     opened.push(async () => verifier.close())
     const refusals = createRefusals({ ledger, clock })
     const findings = createFindings(ledger)
+    const unrotated = createUnrotated({ findings, policies: policies.current, clock, log })
     const signals = createSignals({
       verifySet: verifier.verifySet,
       policies: policies.current,
@@ -142,6 +144,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       brake,
       signals,
       findings,
+      unrotated,
       clock,
       log,
     })
@@ -218,11 +221,13 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       await orders.stop()
       await sweep.stop()
       await signals.stop()
+      await unrotated.stop()
       await reconciler.stop()
       await ledger.append({ kind: 'broker.stopped', ...byBroker('stop'), cause: 'asked to stop' })
     })
     sweep.start()
     signals.start()
+    unrotated.start()
 
     return {
       url: server.url,

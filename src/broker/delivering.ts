@@ -9,7 +9,7 @@ import type { Entered } from './desk.ts'
 import { heldByOrder } from './held.ts'
 import type { Recorded } from './mint.ts'
 import type { BrokerDeps } from './stages.ts'
-import { expiryOf } from './views.ts'
+import { expiryOf, rotationText } from './views.ts'
 
 /** A recorded secret, and its receipt where one was asked for. */
 type Proved = Recorded & { readonly proof?: string | null }
@@ -70,7 +70,7 @@ export function createDelivering(deps: BrokerDeps): Delivering {
       await deps.ender.end(grant, { cause: 'task_ended', by })
       return refuse('state_conflict', 'grant.live', 'it was ended while it was minted')
     },
-    issuedBody: ({ grant, position: { index }, proof }, access) => ({
+    issuedBody: ({ grant, minted: { rotation }, position: { index }, proof }, access) => ({
       grant: grant.id,
       workload: grant.workload,
       purpose: grant.purpose,
@@ -82,6 +82,7 @@ export function createDelivering(deps: BrokerDeps): Delivering {
       renewable: grant.renewable,
       revocable: grant.revocable,
       delivery: grant.delivery,
+      ...(rotation === undefined ? {} : { rotation: rotationText(rotation) }),
       ...(grant.task === undefined ? {} : { task: grant.task }),
       ledger: {
         index,

@@ -12,6 +12,7 @@ import type { Provenance } from '../grants/provenance.ts'
 import type { Registry } from '../grants/registry.ts'
 import type { Position } from '../ledger/ledger.ts'
 import type { Access } from '../policy/decision.ts'
+import { rotationText } from './views.ts'
 
 interface Deps {
   readonly registry: Registry
@@ -61,6 +62,7 @@ export async function mintAndRecord(
         renewable: access.renewable && minted.renewable,
         revocable: minted.handle !== undefined,
         static: minted.expiresAtMs === undefined,
+        rotation: minted.rotation && rotationText(minted.rotation),
         generation: minted.generation,
       }),
     )

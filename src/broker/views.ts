@@ -1,6 +1,8 @@
+import type { IssuedCredential } from '../contract/credential.ts'
 import { timeText } from '../contract/fields.ts'
 import type { GrantView } from '../contract/grant.ts'
 import type { RevocationList, RevocationView } from '../contract/revocation.ts'
+import type { Rotation } from '../engines/engine.ts'
 import { endedView } from '../grants/end.ts'
 import { type Grant, worksUntil } from '../grants/grant.ts'
 import type { Order } from '../grants/orders.ts'
@@ -9,6 +11,13 @@ const timeOrNull = (ms: number | undefined): string | null => (ms === undefined 
 
 /** When the secret itself dies; null for one that outlives its grant. */
 export const expiryOf = (grant: Grant): string | null => (grant.static ? null : timeOrNull(grant.expiresAtMs))
+
+/** How long a secret has stood and will, as the wire and the ledger write it. */
+export const rotationText = (rotation: Rotation): NonNullable<IssuedCredential['rotation']> => ({
+  ...(rotation.everySeconds !== undefined && { every: Math.round(rotation.everySeconds) }),
+  rotated_at: timeText(rotation.rotatedAtMs),
+  ...(rotation.rotatesAtMs !== undefined && { rotates_at: timeText(rotation.rotatesAtMs) }),
+})
 
 function worksUntilText(grant: Grant): string | null {
   const works = worksUntil(grant)

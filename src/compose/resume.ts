@@ -8,6 +8,7 @@ import type { Orders } from '../grants/orders.ts'
 import type { Registry } from '../grants/registry.ts'
 import { replay } from '../grants/replay.ts'
 import type { Tasks } from '../grants/tasks.ts'
+import type { Unrotated } from '../grants/unrotated.ts'
 import { recordedUses } from '../identity/replay.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { PublishedLog } from '../ledger/log/published.ts'
@@ -30,6 +31,7 @@ interface Parts {
   readonly brake: Brake
   readonly signals: Signals
   readonly findings: Findings
+  readonly unrotated: Unrotated
   readonly clock: Clock
   readonly log: Log
 }
@@ -38,7 +40,7 @@ interface Parts {
  * Puts memory where the record left it, and keeps note from then on of what a next start must read. `entries` is how many were read.
  */
 export async function resume(parts: Parts): Promise<{ readonly entries: number; readonly stop: () => Promise<void> }> {
-  const { dir, key, ledger, state, policies, findings, signals, brake, clock, log } = parts
+  const { dir, key, ledger, state, policies, findings, unrotated, signals, brake, clock, log } = parts
   const useIn = recordedUses(() => policies.current().issuers)
   const openEntries = createOpenEntries({
     usedUntilMs: (entry) => useIn(entry)?.untilMs ?? signals.rememberedUntilMs(entry),
@@ -53,6 +55,7 @@ export async function resume(parts: Parts): Promise<{ readonly entries: number; 
       brake.see(stored)
       await signals.recall(stored)
       findings.see(stored)
+      unrotated.see(stored)
       const use = useIn(stored.entry)
       if (use !== undefined && use.untilMs > clock.now()) await state.claim(use.key, use.untilMs)
     },
@@ -61,9 +64,12 @@ export async function resume(parts: Parts): Promise<{ readonly entries: number; 
     openEntries.see(stored)
     brake.see(stored)
     findings.see(stored)
+    unrotated.see(stored)
     signals.see(stored)
   })
-  const following = restart.follow(() => Float64Array.from([...openEntries.list(), ...signals.list()]).sort())
+  const following = restart.follow(() =>
+    Float64Array.from([...openEntries.list(), ...signals.list(), ...unrotated.list()]).sort(),
+  )
   return {
     entries,
     async stop() {

@@ -23,6 +23,13 @@ export const credentialRequestSchema = z
   .meta({ id: 'CredentialRequest' })
 export type CredentialRequest = z.infer<typeof credentialRequestSchema>
 
+/** When a secret that many may get was last changed, and when it will be. */
+const rotationSchema = z.object({
+  rotated_at: timeField,
+  rotates_at: timeField.optional().describe('The secret ends then; absent where nothing rotates it by itself'),
+  every: z.int().optional().describe('Seconds between rotations, where they are regular'),
+})
+
 /** Body of the `201` answer: the one place a secret is written. */
 export const issuedCredentialSchema = z
   .object({
@@ -37,6 +44,7 @@ export const issuedCredentialSchema = z
     renewable: z.boolean(),
     revocable: z.boolean().describe('false: nothing can end this secret before it expires'),
     delivery: z.enum(['plain', 'wrapped']),
+    rotation: rotationSchema.optional().describe('Of a secret that stands: kv, and static roles of databases'),
     secret: z.record(z.string(), z.unknown()).describe("Vault's own field names, or `wrap_info` fields when wrapped"),
     task: taskIdField.optional(),
     ledger: z.object({

@@ -1,110 +1,17 @@
-import { z } from 'zod'
-import { Secret } from '../base/secret.ts'
 import type { EngineDeps } from './deps.ts'
-import type { Engine, LeaseHandle, Minted, MintOrder, MintTarget } from './engine.ts'
-import { AmbiguousMint, VaultFault } from './faults.ts'
-import { paramsOf, vaultPath } from './target.ts'
+import type { Engine, MintTarget } from './engine.ts'
+import { createLeasedUserEngine } from './leased-user.ts'
+import { isStaticRole, mintStaticUser, staticRolePath } from './static-role.ts'
 
-const credentials = z.object({ username: z.string().min(1).max(200), password: z.string().min(1) })
-/** Dropping a user waits for locks on what it owns. */
-const revokeDeadlineMs = 30_000
-const noParams = z.strictObject({})
-
-/**
- * Dynamic database users (`GET mount/creds/role`). The role decides the first life of the lease; where that is longer
- * than the grant may live, the lease is cut at once (`sys/leases/renew` with a smaller increment), so that Vault ends
- * the user in time even if the broker is gone; where it is shorter, the lease is extended as far as the role allows.
- * A role whose `default_ttl` is the usual life saves that call.
- */
+/** Users of a database: made by a dynamic role and ended with their lease, or one that stands and whose password Vault rotates. */
 export function createDatabaseEngine(deps: EngineDeps): Engine {
-  const { session, leases, clock } = deps
-
-  const revoke = (handle: LeaseHandle): Promise<void> => leases.revoke(handle, revokeDeadlineMs)
-
-  async function mint(order: MintOrder): Promise<Minted> {
-    paramsOf(noParams, order.target)
-    const path = vaultPath(order.target.mount, 'creds', order.target.role)
-    if (order.delivery === 'wrapped') {
-      return deps.mintWrapped({ order, leased: true, call: (options) => session.read(path, options) })
-    }
-    const startedMs = clock.now()
-    const answer = await session.read(path, { mints: true })
-    const parsed = credentials.safeParse(answer.data)
-    if (!parsed.success || answer.lease_id === '') {
-      throw new AmbiguousMint(new VaultFault('unreadable', `GET ${path}: the answer holds no leased user`))
-    }
-    const handle: LeaseHandle = { type: 'lease', id: answer.lease_id }
-    const endsMs = startedMs + answer.lease_duration * 1000
-    const tooLong = answer.lease_duration > order.ttlSeconds
-    if (tooLong && answer.renewable) await shorten(handle, order.ttlSeconds)
-    const tooShort = answer.lease_duration < order.ttlSeconds
-    const extendedMs = tooShort && answer.renewable ? await extend(handle, order.ttlSeconds, endsMs) : endsMs
-    return {
-      secret: new Secret(parsed.data),
-      handle: new Secret(handle),
-      expiresAtMs: Math.min(extendedMs, startedMs + order.ttlSeconds * 1000),
-      renewable: answer.renewable,
-      publicIds: [{ type: 'database_user', value: parsed.data.username }],
-      generation: answer.generation,
-    }
-  }
-
-  /** A lease that cannot be cut is given up: nobody may hold it for longer than was decided. */
-  async function shorten(handle: LeaseHandle, ttlSeconds: number): Promise<void> {
-    try {
-      await leases.renew(handle, ttlSeconds)
-    } catch (thrown) {
-      await revoke(handle).catch((failure: unknown) => {
-        throw failure instanceof VaultFault ? new AmbiguousMint(failure) : failure
-      })
-      throw thrown
-    }
-  }
-
-  /** As long as was decided, or as long as the role lets it live; a Vault that will not extend takes nothing away. */
-  async function extend(handle: LeaseHandle, ttlSeconds: number, endsMs: number): Promise<number> {
-    try {
-      return (await leases.renew(handle, ttlSeconds)).expiresAtMs
-    } catch (thrown) {
-      if (thrown instanceof VaultFault) return endsMs
-      throw thrown
-    }
-  }
-
+  const dynamic = createLeasedUserEngine(deps, { kind: 'database', idType: 'database_user' })
   return {
-    kind: 'database',
-    revocable: () => true,
-    acceptedParams: [],
-    mint,
-    renew: leases.renew,
-    revoke,
-    leases: (target: MintTarget) => leases.list(target.mount, 'creds', target.role),
-    lookUp: leases.lookUp,
-    needs: ({ mount, role }, delivery) => [
-      { path: `${mount}/creds/${role}`, capability: 'read' },
-      ...leaseNeeds(`${mount}/creds/${role}`, delivery),
-    ],
+    ...dynamic,
+    revocable: (target: MintTarget) => !isStaticRole(target),
+    mint: (order) => (isStaticRole(order.target) ? mintStaticUser(deps, order) : dynamic.mint(order)),
+    leases: async (target) => (isStaticRole(target) ? undefined : dynamic.leases(target)),
+    needs: (target, delivery) =>
+      isStaticRole(target) ? [{ path: staticRolePath(target), capability: 'read' }] : dynamic.needs(target, delivery),
   }
 }
-
-/** What Vault must allow for the leases of one path. */
-export function leaseNeeds(
-  path: string,
-  delivery: MintOrder['delivery'] = 'plain',
-): readonly { readonly path: string; readonly capability: string }[] {
-  const lookup = `sys/leases/lookup/${path}/`
-  return [
-    { path: 'sys/leases/renew', capability: 'update' },
-    { path: 'sys/leases/lookup', capability: 'update' },
-    { path: 'sys/leases/revoke', capability: 'update' },
-    { path: lookup, capability: 'list' },
-    { path: lookup, capability: 'sudo' },
-    ...(delivery === 'wrapped' ? wrappedNeeds : []),
-  ]
-}
-
-const wrappedNeeds = [
-  { path: 'auth/token/create', capability: 'update' },
-  { path: 'auth/token/lookup-accessor', capability: 'update' },
-  { path: 'auth/token/revoke-accessor', capability: 'update' },
-]

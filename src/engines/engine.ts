@@ -57,6 +57,7 @@ export type LeaseHandle =
 export interface PublicId {
   readonly type:
     | 'database_user'
+    | 'rabbitmq_user'
     | 'certificate_serial'
     | 'ssh_key_id'
     | 'ssh_serial'
@@ -72,6 +73,15 @@ export interface PublicId {
   readonly value: string
 }
 
+/** How long a secret that many may get has stood, and will. Milliseconds since the epoch, by Vault's clock but for the second. */
+export interface Rotation {
+  readonly rotatedAtMs: number
+  /** Absent where nothing rotates it by itself. */
+  readonly rotatesAtMs?: number | undefined
+  /** Seconds between rotations, where they are regular. */
+  readonly everySeconds?: number | undefined
+}
+
 export interface Minted {
   /** Vault's own field names (`username`, `password`; `signed_key`; …), or `wrap_info` fields when wrapped. */
   readonly secret: Secret<Readonly<Record<string, unknown>>>
@@ -81,6 +91,8 @@ export interface Minted {
   readonly expiresAtMs: number | undefined
   readonly renewable: boolean
   readonly publicIds: readonly PublicId[]
+  /** Of a secret that stands: when it was last changed, and when it will be. Absent where Vault does not say. */
+  readonly rotation?: Rotation | undefined
   /** The generation of the broker's token that the secret dies with; absent where it does not hang on that token. */
   readonly generation?: number | undefined
 }

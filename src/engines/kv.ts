@@ -10,7 +10,7 @@ const params = z.strictObject({ keys: textListParam.optional(), version: z.int()
 
 const secretVersion = z.object({
   data: z.record(z.string(), z.unknown()),
-  metadata: z.object({ version: z.int().min(1) }),
+  metadata: z.object({ version: z.int().min(1), created_time: z.iso.datetime({ offset: true }) }),
 })
 
 /** Static secrets of a kv version 2 mount. Nothing expires and nothing can be ended: policy lets them through by exception only. */
@@ -38,6 +38,7 @@ export function createKvEngine(deps: EngineDeps): Engine {
       expiresAtMs: undefined,
       renewable: false,
       publicIds: [{ type: 'kv_version', value: `${secretPath}@${metadata.version}` }],
+      rotation: { rotatedAtMs: Date.parse(metadata.created_time) },
     }
   }
 

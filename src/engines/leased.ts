@@ -3,11 +3,12 @@ import { sha256Hex } from '../base/digest.ts'
 import { BrokerFault } from '../base/errors.ts'
 import { Secret } from '../base/secret.ts'
 import { renderTemplate } from '../base/template.ts'
-import { leaseNeeds } from './database.ts'
 import type { EngineDeps } from './deps.ts'
 import type { Engine, LeasedShape, LeaseHandle, Minted, MintOrder, MintTarget, PublicId } from './engine.ts'
 import { AmbiguousMint, VaultFault } from './faults.ts'
 import { orGiveUp } from './give-up.ts'
+import { type FreshLease, fitLease } from './lease-life.ts'
+import { leaseNeeds } from './leased-user.ts'
 import { refuseLongLife } from './life.ts'
 import { vaultPath } from './target.ts'
 import type { Answered, CallOptions } from './vault-session.ts'
@@ -56,7 +57,7 @@ export function createLeasedEngine(deps: EngineDeps, kind: (typeof leasedKinds)[
     }
     return orGiveUp(
       () => mintedFrom({ order, shape, path, startedMs, answer, handle }),
-      async () => (handle === undefined ? undefined : revoke(handle)),
+      async () => (handle !== undefined && shape.revocable ? revoke(handle) : undefined),
     )
   }
 
@@ -81,31 +82,11 @@ export function createLeasedEngine(deps: EngineDeps, kind: (typeof leasedKinds)[
     const stated = statedEnd(minting)
     if (stated === undefined && handle === undefined)
       throw unfit(minting, 'nothing says when the secret ends: name the field in `response.expires`')
-    const leased = handle === undefined ? Number.POSITIVE_INFINITY : await leaseEnd(minting, handle)
+    const leased =
+      handle === undefined
+        ? Number.POSITIVE_INFINITY
+        : await fitLease(leases, leaseOf(minting, handle), order.ttlSeconds)
     return Math.min(startedMs + order.ttlSeconds * 1000, stated ?? Number.POSITIVE_INFINITY, leased)
-  }
-
-  /** Cuts or extends the lease to what was decided, where Vault lets it. */
-  async function leaseEnd(minting: Minting, handle: LeaseHandle): Promise<number> {
-    const { order, answer, startedMs } = minting
-    const endsMs = startedMs + answer.lease_duration * 1000
-    if (answer.lease_duration > order.ttlSeconds) {
-      // What Vault gives a renewal is its own to say.
-      const cut = answer.renewable ? await leases.renew(handle, order.ttlSeconds) : undefined
-      if (cut === undefined || cut.leaseSeconds > order.ttlSeconds)
-        throw unfit(
-          minting,
-          `the lease outlives the ${order.ttlSeconds} s that were decided, and Vault does not cut it: lower the default ttl of the role`,
-        )
-      return cut.expiresAtMs
-    }
-    if (answer.lease_duration === order.ttlSeconds || !answer.renewable || !minting.shape.revocable) return endsMs
-    try {
-      return (await leases.renew(handle, order.ttlSeconds)).expiresAtMs
-    } catch (thrown) {
-      if (thrown instanceof VaultFault) return endsMs
-      throw thrown
-    }
   }
 
   return {
@@ -127,6 +108,15 @@ export function createLeasedEngine(deps: EngineDeps, kind: (typeof leasedKinds)[
     },
   }
 }
+
+/** Extending a lease that ends nothing would say that the secret lives longer than it does. */
+const leaseOf = ({ shape, path, startedMs, answer }: Minting, handle: LeaseHandle): FreshLease => ({
+  handle,
+  what: `${verb(shape)} ${path}`,
+  startedMs,
+  seconds: answer.lease_duration,
+  renewable: answer.renewable && shape.revocable,
+})
 
 const verb = ({ method }: LeasedShape): string => (method === 'read' ? 'GET' : 'POST')
 

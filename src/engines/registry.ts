@@ -6,6 +6,7 @@ import { createKvEngine } from './kv.ts'
 import { createLeasedEngine, leasedKinds } from './leased.ts'
 import { createLeases } from './leases.ts'
 import { createPkiEngine } from './pki.ts'
+import { createRabbitmqEngine } from './rabbitmq.ts'
 import { createSshEngine } from './ssh.ts'
 import { createTokenEngine } from './token.ts'
 import type { VaultSession } from './vault-session.ts'
@@ -31,6 +32,7 @@ export function createEngines(
     createPkiEngine(deps),
     createSshEngine(deps),
     createKvEngine(deps),
+    createRabbitmqEngine(deps),
     createTokenEngine(deps),
     ...leasedKinds.map((kind) => createLeasedEngine(deps, kind)),
   ].map((engine) => withinTokenLife(engine, session, clock))
@@ -38,11 +40,15 @@ export function createEngines(
   return { get: (kind) => byKind.get(kind), kinds: [...byKind.keys()] }
 }
 
-/** Vault ends a lease together with the token that made it, so no secret is made for longer than that token can be kept. */
+/**
+ * Vault ends a lease together with the token that made it, so no secret is made for longer than that token can be kept. What has
+ * no lease does not end with the token.
+ */
 function withinTokenLife(engine: Engine, session: VaultSession, clock: Clock): Engine {
   return {
     ...engine,
     async mint(order) {
+      if (!engine.revocable(order.target)) return engine.mint(order)
       const ttlSeconds = Math.min(order.ttlSeconds, Math.floor((session.leasesEndMs() - clock.now()) / 1000))
       if (ttlSeconds < 1) throw new VaultFault('not_logged_in', 'the Vault token of the broker is about to end')
       return engine.mint(ttlSeconds === order.ttlSeconds ? order : { ...order, ttlSeconds })

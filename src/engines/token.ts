@@ -158,7 +158,8 @@ function refuseOther(path: string, asked: Asked, made: Made): void {
 function differenceOf(asked: Asked, made: Made): string | undefined {
   if (made.policies.some((policy) => !asked.policies.includes(policy)))
     return 'the token has policies that the Credential does not name: see the token role, and the identity (entity, groups) of the token of the broker'
-  if (asked.policies.some((policy) => !made.policies.includes(policy))) return 'the token lacks policies that the Credential names'
+  if (asked.policies.some((policy) => !made.policies.includes(policy)))
+    return 'the token lacks policies that the Credential names'
   if (made.orphan) return 'the token would outlive the token of the broker: set orphan=false on the token role'
   if (made.renewable) return 'whoever holds the token could renew it'
   if (made.ttlSeconds < 1 || made.ttlSeconds > asked.ttlSeconds)

@@ -55,6 +55,7 @@ const ceiling = z.strictObject({ name, seconds })
 const publicId = z.strictObject({
   type: z.enum([
     'database_user',
+    'rabbitmq_user',
     'certificate_serial',
     'ssh_key_id',
     'ssh_serial',
@@ -150,6 +151,8 @@ const kinds = [
     revocable: z.boolean(),
     /** The secret outlives the grant: nothing ends it at `expires`. */
     static: z.boolean(),
+    /** Of a secret that stands: when it was last changed, when it will be, and every how many seconds. */
+    rotation: z.strictObject({ every: seconds.optional(), rotated_at: time, rotates_at: time.optional() }).optional(),
     /** Which of the broker's own Vault tokens, counted by login, the secret dies with; absent where it hangs on none. */
     generation: seconds.optional(),
   }),

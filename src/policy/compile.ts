@@ -3,7 +3,7 @@ import { parseDuration } from '../base/duration.ts'
 import { createPacer } from '../base/pacer.ts'
 import type { MintTarget } from '../engines/engine.ts'
 import { CelCredential, CelIssuer, CelPurpose, CelWorkload, type Condition } from './condition.ts'
-import { type CredentialPolicy, callerParamsOf, isStatic, mintsWith } from './credential.ts'
+import { type CredentialPolicy, callerParamsOf, isShared, isStatic, mintsWith } from './credential.ts'
 import type { ExceptionPolicy } from './exception.ts'
 import { dateEndMs, dateStartMs } from './fields.ts'
 import type { GuardrailPolicy } from './guardrail.ts'
@@ -104,6 +104,8 @@ function compileCredential(policy: CredentialPolicy): CompiledCredential {
     data: policy.data,
     exclusive: policy.exclusive,
     isStatic: isStatic(policy),
+    isShared: isShared(policy),
+    rotateEverySeconds: 'rotate_every' in policy ? seconds(policy.rotate_every) : undefined,
     accepts: policy.accepts,
     params,
     delivery: policy.delivery,

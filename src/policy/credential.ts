@@ -10,13 +10,14 @@ import { kv } from './credential/kv.ts'
 import { ldap } from './credential/ldap.ts'
 import { leased } from './credential/leased.ts'
 import { pki } from './credential/pki.ts'
+import { rabbitmq } from './credential/rabbitmq.ts'
 import { ssh } from './credential/ssh.ts'
 import { token } from './credential/token.ts'
 
 export { templateNames } from './credential/kind.ts'
 
 // A new engine is one file beside these and one line in each of the two lists.
-const kinds = { database, pki, ssh, kv, token, leased, kubernetes, ldap, aws, gcp, azure }
+const kinds = { database, pki, ssh, kv, rabbitmq, token, leased, kubernetes, ldap, aws, gcp, azure }
 
 /** A named thing an engine can mint (`kind: Credential`). */
 export const credentialSchema = z
@@ -25,6 +26,7 @@ export const credentialSchema = z
     pki.schema,
     ssh.schema,
     kv.schema,
+    rabbitmq.schema,
     token.schema,
     leased.schema,
     kubernetes.schema,
@@ -51,6 +53,12 @@ export const callerParamsOf = (policy: CredentialPolicy): CredentialKind<z.ZodTy
 
 /** Whether the secret stands until somebody changes it. */
 export const isStatic = (policy: CredentialPolicy): boolean => kindOf(policy).isStatic
+
+/** Whether everyone who gets it gets the same secret. */
+export function isShared(policy: CredentialPolicy): boolean {
+  const kind = kindOf(policy)
+  return kind.isShared?.(policy) ?? kind.isStatic
+}
 
 /** Role, or path below the mount, and fixed parameters: what the engine is told to mint with. */
 export const mintsWith = (policy: CredentialPolicy): Pick<MintTarget, 'role' | 'params' | 'leased'> =>

@@ -1,6 +1,6 @@
 import { breadthProblems } from './breadth.ts'
 import { seconds } from './compile.ts'
-import { isStatic } from './credential.ts'
+import { isShared, isStatic } from './credential.ts'
 import { productionEnvironments } from './fields.ts'
 import type { Linker } from './link.ts'
 import { referToTokens } from './link-others.ts'
@@ -118,6 +118,7 @@ function checkCredentialOf(
     )
   }
   if (isStatic(credential)) checkStaticUse(workload, purpose, name, here, linker)
+  if (isShared(credential)) checkSharedUse(workload, purpose, name, here, linker)
 }
 
 function checkStaticUse(
@@ -136,6 +137,15 @@ function checkStaticUse(
       'add an Exception that relaxes static_credential',
     )
   }
+}
+
+function checkSharedUse(
+  workload: WorkloadPolicy,
+  purpose: PurposePolicy,
+  name: string,
+  here: readonly (string | number)[],
+  linker: Linker,
+): void {
   // An error, not a refusal: were it up to decide(), removing one user would widen what the other may do.
   if (linker.users(name) > 1 && !linker.excepted('shared_credential', workload.name, purpose.id)) {
     linker.error(

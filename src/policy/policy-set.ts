@@ -17,8 +17,12 @@ export interface CompiledCredential {
   readonly data: readonly string[]
   /** The broker alone uses the role, so an unknown lease of it is an orphan. */
   readonly exclusive: boolean
-  /** The secret is the same for everyone who gets it, and does not end: kv. */
+  /** The secret does not end: kv. */
   readonly isStatic: boolean
+  /** The secret is the same for everyone who gets it: kv, and static roles of databases. */
+  readonly isShared: boolean
+  /** Seconds that one value of a static secret may stand. */
+  readonly rotateEverySeconds: number | undefined
   readonly accepts: readonly string[]
   /** Parameters of the caller: the engine's own and `accepts`. */
   readonly params: ReadonlyMap<string, 'required' | 'optional'>

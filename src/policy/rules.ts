@@ -130,11 +130,20 @@ function denies(deny: Condition, subject: Case): string | undefined {
 }
 
 /**
- * A static secret needs an Exception or a guardrail that allows it. The loader refuses one that workloads share unless each
- * has an Exception for that, too; here that Exception must not have ended.
+ * A static secret needs an Exception or a guardrail that allows it. The loader refuses a secret that workloads share unless each
+ * has an Exception for that; here that Exception must not have ended.
  */
-export function checkStatic({ footing, credential, guardrails, nowMs, trail, leaning }: Case): Stop | undefined {
-  if (!credential.isStatic) return undefined
+export function checkStatic(subject: Case): Stop | undefined {
+  const { footing, credential, nowMs, trail, leaning } = subject
+  const stop = credential.isStatic ? checkAllowed(subject) : undefined
+  if (stop !== undefined || !credential.isShared) return stop
+  const shared = required(footing.purpose, 'shared_credential', nowMs, trail)
+  if (shared !== undefined && 'stop' in shared) return shared
+  if (shared !== undefined) leaning.push(shared)
+  return undefined
+}
+
+function checkAllowed({ footing, credential, guardrails, nowMs, trail, leaning }: Case): Stop | undefined {
   const allowing = guardrails.find(({ policy }) => policy.allow_static === true)
   const exception = allowing === undefined ? required(footing.purpose, 'static_credential', nowMs, trail) : undefined
   if (allowing !== undefined) trail.pass('static_credential', `allowed by guardrail ${allowing.name}`)
@@ -146,9 +155,6 @@ export function checkStatic({ footing, credential, guardrails, nowMs, trail, lea
     )
   } else if ('stop' in exception) return exception
   else leaning.push(exception)
-  const shared = required(footing.purpose, 'shared_credential', nowMs, trail)
-  if (shared !== undefined && 'stop' in shared) return shared
-  if (shared !== undefined) leaning.push(shared)
   return undefined
 }
 

@@ -9,7 +9,63 @@ import { engineUnderNeeds, field, handleOf } from '../support/leased-engine.ts'
 import { strictly, type VaultApi, vaultApi } from '../support/vault-api.ts'
 import { text } from '../support/vault-setup.ts'
 
-type Asked = { readonly method: string; readonly path: string; readonly body: unknown; readonly bearer: string }
+type Asked = { readonly method: string; readonly path: string; readonly body: SentObject; readonly bearer: string }
+
+/** What the double reads of an object that it is sent. */
+interface SentObject {
+  readonly name?: string
+  readonly roleRef?: { readonly kind: string; readonly name: string }
+  readonly subject?: { readonly kind: string; readonly name: string; readonly namespace: string }
+  readonly audiences?: readonly string[]
+  readonly expirationSeconds?: number
+}
+
+type Fields = ReadonlyMap<number, readonly (bigint | Buffer)[]>
+
+/** The fields of a protobuf message by number: numbers, and whatever has a length. */
+function fieldsOf(message: Buffer): Fields {
+  const fields = new Map<number, (bigint | Buffer)[]>()
+  let at = 0
+  const varint = (): bigint => {
+    for (let value = 0n, shift = 0n; ; shift += 7n) {
+      const byte = BigInt(message[at++] ?? 0)
+      value |= (byte & 127n) << shift
+      if (byte < 128n) return value
+    }
+  }
+  while (at < message.length) {
+    const key = Number(varint())
+    const value = varint()
+    const isNumber = (key & 7) === 0
+    const end = at + (isNumber ? 0 : Number(value))
+    fields.set(key >> 3, [...(fields.get(key >> 3) ?? []), isNumber ? value : message.subarray(at, end)])
+    at = end
+  }
+  return fields
+}
+
+/** Vault's client sends protobuf: `k8s\0`, then a `runtime.Unknown` with the object in its field 2. Numbers as in `generated.proto`. */
+function sentObject(body: Buffer): SentObject {
+  if (body.subarray(0, 4).toString('latin1') !== 'k8s\0') return {}
+  const inside = (fields: Fields, number: number): Fields =>
+    fieldsOf(Buffer.from((fields.get(number)?.[0] as Buffer) ?? ''))
+  const word = (fields: Fields, number: number): string => String(fields.get(number)?.[0] ?? '')
+  const envelope = fieldsOf(body.subarray(4))
+  const object = inside(envelope, 2)
+  const kind = word(inside(envelope, 1), 2)
+  if (kind === 'TokenRequest') {
+    const spec = inside(object, 2)
+    return { audiences: (spec.get(1) ?? []).map(String), expirationSeconds: Number(spec.get(4)?.[0] ?? 0n) }
+  }
+  const name = word(inside(object, 1), 1)
+  if (kind !== 'RoleBinding') return { name }
+  const [subject, roleRef] = [inside(object, 2), inside(object, 3)]
+  return {
+    name,
+    subject: { kind: word(subject, 1), name: word(subject, 3), namespace: word(subject, 4) },
+    roleRef: { kind: word(roleRef, 2), name: word(roleRef, 3) },
+  }
+}
 
 const core = '/api/v1/namespaces/shop'
 const rbac = '/apis/rbac.authorization.k8s.io/v1/namespaces/shop'
@@ -32,46 +88,42 @@ async function startApiDouble() {
   })
 
   async function answer({ method, path, body }: Asked): Promise<readonly [number, object]> {
-    const named = (body as { metadata?: { name?: string } } | undefined)?.metadata?.name ?? ''
+    const name = body.name ?? ''
     if (method === 'DELETE') {
       accounts.delete(path.split('/').at(-1) ?? '')
       return [200, { kind: 'Status', apiVersion: 'v1', status: 'Success' }]
     }
+    const metadata = { name, namespace: 'shop', uid: 'a3c1a0de-0000-4000-8000-000000000001' }
     if (path === `${rbac}/rolebindings`) {
-      return [201, { ...(body as object), metadata: { name: named, uid: 'a3c1a0de-0000-4000-8000-000000000001' } }]
+      return [201, { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'RoleBinding', metadata }]
     }
     if (path === `${core}/serviceaccounts`) {
-      accounts.add(named)
-      return [201, body as object]
+      accounts.add(name)
+      return [201, { apiVersion: 'v1', kind: 'ServiceAccount', metadata }]
     }
-    const name = new RegExp(`^${core}/serviceaccounts/([^/]+)/token$`).exec(path)?.[1] ?? ''
-    const { spec } = body as { spec: { expirationSeconds: number; audiences?: string[] } }
-    if (!accounts.has(name)) return [404, status(404, 'NotFound')]
-    if (spec.expirationSeconds < 600) return [422, status(422, 'Invalid')]
+    const account = new RegExp(`^${core}/serviceaccounts/([^/]+)/token$`).exec(path)?.[1] ?? ''
+    const { expirationSeconds = 0, audiences = [] } = body
+    if (!accounts.has(account)) return [404, status(404, 'NotFound')]
+    if (expirationSeconds < 600) return [422, status(422, 'Invalid')]
     const seconds = Math.floor(Date.now() / 1000)
-    const endsAt = seconds + spec.expirationSeconds + state.stretchSeconds
-    const token = await new SignJWT({ sub: `system:serviceaccount:shop:${name}`, aud: spec.audiences ?? ['api'] })
+    const endsAt = seconds + expirationSeconds + state.stretchSeconds
+    const token = await new SignJWT({ sub: `system:serviceaccount:shop:${account}`, aud: [...audiences] })
       .setProtectedHeader({ alg: 'RS256', kid: 'k' })
       .setIssuedAt(seconds)
       .setExpirationTime(endsAt)
       .sign(privateKey)
-    const expirationTimestamp = new Date(endsAt * 1000).toISOString()
-    return [
-      201,
-      { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec, status: { token, expirationTimestamp } },
-    ]
+    const made = { token, expirationTimestamp: new Date(endsAt * 1000).toISOString() }
+    return [201, { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {}, status: made }]
   }
 
   const server = createServer((request, response) => {
-    let sent = ''
-    request.setEncoding('utf8').on('data', (chunk: string) => {
-      sent += chunk
-    })
+    const chunks: Buffer[] = []
+    request.on('data', (chunk: Buffer) => void chunks.push(chunk))
     request.on('end', async () => {
       const call = {
         method: request.method ?? '',
         path: new URL(request.url ?? '/', 'http://double').pathname,
-        body: sent === '' ? undefined : JSON.parse(sent),
+        body: sentObject(Buffer.concat(chunks)),
         bearer: request.headers.authorization ?? '',
       }
       asked.push(call)
@@ -148,7 +200,7 @@ describe.skipIf(!baoAvailable())(
       ])
       expect(calls[0]?.body).toMatchObject({
         roleRef: { kind: 'ClusterRole', name: 'view' },
-        subjects: [{ kind: 'ServiceAccount', name, namespace: 'shop' }],
+        subject: { kind: 'ServiceAccount', name, namespace: 'shop' },
       })
       expect(calls[2]?.body).toMatchObject({
         spec: { expirationSeconds: 600, audiences: ['registry', 'for-checkout'] },

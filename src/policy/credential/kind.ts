@@ -95,6 +95,8 @@ export interface CredentialKind<S extends z.ZodType> {
   target(policy: z.infer<S>): Pick<MintTarget, 'role' | 'params' | 'leased'>
   /** Whether the secret stands until somebody changes it, so that policy lets it through by exception only. */
   readonly isStatic: boolean
+  /** Whether everyone who gets it gets the same secret; where the kind does not say, whether it is static. */
+  isShared?(policy: z.infer<S>): boolean
 }
 
 /** An engine whose documents name a role and fixed parameters, and nothing else. */
