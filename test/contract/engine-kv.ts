@@ -11,6 +11,10 @@ export function kvContract(use: () => ContractWorld): void {
       expect(minted.secret.reveal()).toEqual({ user: 'vendor', api_key: 'canary-second' })
       expect(minted.publicIds).toEqual([{ type: 'kv_version', value: 'static/vendor/api@2' }])
       expect(minted).toMatchObject({ handle: undefined, expiresAtMs: undefined, renewable: false })
+      const made = minted.rotation?.rotatedAtMs ?? 0
+      expect(made).toBeGreaterThan(Date.now() - 600_000)
+      expect(made).toBeLessThanOrEqual(Date.now() + 1_000)
+      expect(minted.rotation).toEqual({ rotatedAtMs: made })
       expect(engine('kv').revocable(order(vendor).target)).toBe(false)
       expect(await engine('kv').leases(order(vendor).target)).toBeUndefined()
     })

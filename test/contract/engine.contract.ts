@@ -6,6 +6,7 @@ import { loginContract } from './engine-login.ts'
 import { pkiContract } from './engine-pki.ts'
 import { sessionContract } from './engine-session.ts'
 import { sshContract } from './engine-ssh.ts'
+import { staticRoleContract } from './engine-static-role.ts'
 import { tokenContract } from './engine-token.ts'
 import { type ContractServer, type ContractWorld, createWorld } from './engine-world.ts'
 
@@ -39,6 +40,7 @@ export function engineContract(name: string, start: () => Promise<ContractServer
       return world
     }
     databaseContract(use)
+    staticRoleContract(use)
     pkiContract(use)
     sshContract(use)
     kvContract(use)

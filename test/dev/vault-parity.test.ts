@@ -1,3 +1,4 @@
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startDevVault } from '../../src/dev/vault/server.ts'
 import { baoAvailable, startBao } from '../support/bao.ts'
@@ -111,7 +112,11 @@ describe.skipIf(!baoAvailable())('needs bao on PATH: the development server answ
   test('about key/value secrets', () => compare(script.keyValue))
   test('about certificates', async () => compare(script.certificates(await script.csrFor('b.svc.example'))))
   test('about SSH certificates', () => compare(script.sshCertificates))
-  test('about database users', () => {
+  test('about database users, and those of static roles', async () => {
+    const client = new pg.Client({ connectionString: postgres.adminUrl })
+    await client.connect()
+    await client.query('CREATE ROLE stays LOGIN')
+    await client.end()
     const url = new URL(postgres.adminUrl)
     return compare(
       script.databaseUsers({

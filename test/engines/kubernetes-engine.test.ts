@@ -178,7 +178,7 @@ describe.skipIf(!baoAvailable())(
         kubernetes_role_type: 'ClusterRole',
       })
       await api('POST', 'kubernetes/roles/deployer', { ...role, service_account_name: 'deployer' })
-      const made = await engineUnderNeeds(bao.address, api, [generated, existing])
+      const made = await engineUnderNeeds(bao, api, [generated, existing])
       engine = made.engine
       close = made.close
     })

@@ -36,7 +36,7 @@ describe.skipIf(!baoAvailable() || !slapdAvailable())('needs bao and slapd: user
     const stuck = `dn: cn=nobody,ou=users,${suffix}\nchangetype: delete\n`
     await api('POST', 'ldap/role/stuck', { ...role, deletion_ldif: stuck })
     const documents = ['staff', 'brief', 'stuck', 'nonesuch'].map((name) => ({ ...staff, role: name }))
-    const made = await engineUnderNeeds(bao.address, api, documents)
+    const made = await engineUnderNeeds(bao, api, documents)
     ldap = made.engine
     close = made.close
   })

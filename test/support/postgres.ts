@@ -63,6 +63,8 @@ async function startOnce(databaseDir: string, folder: string): Promise<TestPostg
   const admin = new pg.Client({ connectionString: adminUrl })
   await admin.connect()
   await admin.query('CREATE TABLE orders (id int PRIMARY KEY, item text); INSERT INTO orders VALUES (1, $$a book$$)')
+  // The user of a static role stands before Vault knows of it.
+  await admin.query('CREATE ROLE ledger_app LOGIN; GRANT SELECT ON orders TO ledger_app')
   await admin.query('REVOKE CREATE ON SCHEMA public FROM PUBLIC')
   await admin.end()
   return {

@@ -16,7 +16,7 @@ export interface VaultSetUp {
 
 /**
  * Mounts, roles and policies for the engine contract, over Vault's HTTP API alone:
- * `POST sys/mounts/*`, `POST database/config/*`, `POST database/roles/*`, `POST pki/root/generate/internal`,
+ * `POST sys/mounts/*`, `POST database/config/*`, `POST database/roles/*`, `POST database/static-roles/*`, `POST pki/root/generate/internal`,
  * `POST pki/roles/*`, `POST auth/token/roles/*`, `POST ssh/config/ca`, `POST ssh/roles/*`, `POST static/data/*`, `POST sys/policies/acl/*`,
  * `POST auth/token/create` (policies, period, no_default_policy), `POST sys/auth/approle`, `POST auth/approle/role/*`,
  * `GET auth/approle/role/writ/role-id`, `POST auth/approle/role/writ/secret-id`, `POST sys/auth/ci` (type jwt),
@@ -33,7 +33,7 @@ export async function setUpVault(root: VaultApi, postgres: TestPostgres): Promis
   return setUpAccess(api)
 }
 
-/** The `database` mount: a role with fast revocation, and one whose revocation always fails in PostgreSQL. */
+/** The `database` mount: a role with fast revocation, one whose revocation always fails in PostgreSQL, and a static one. */
 async function setUpDatabase(api: VaultApi, postgres: TestPostgres): Promise<void> {
   const { host, pathname } = new URL(postgres.url)
   await api('POST', 'sys/mounts/database', { type: 'database' })
@@ -55,6 +55,11 @@ async function setUpDatabase(api: VaultApi, postgres: TestPostgres): Promise<voi
     max_ttl: '1h',
   }
   await api('POST', 'database/roles/orders-ro', role)
+  await api('POST', 'database/static-roles/ledger-app', {
+    db_name: 'orders',
+    username: 'ledger_app',
+    rotation_period: '1h',
+  })
   await api('POST', 'database/roles/stuck', { ...role, revocation_statements: ['SELECT 1 / 0'] })
 }
 

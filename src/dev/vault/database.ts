@@ -4,6 +4,8 @@ import { type Backend, type Call, type Reply, systemMaxTtlSeconds, VaultError } 
 import { commaList, count, flag, seconds, statements, text } from './fields.ts'
 import type { Leases } from './leases.ts'
 import { randomPassword, randomText } from './random.ts'
+import { filled, inTransaction } from './sql.ts'
+import { createStaticRoles } from './static-roles.ts'
 
 interface Connection {
   readonly pool: Pool
@@ -36,25 +38,6 @@ const sqlTime = (ms: number): string =>
     .toISOString()
     .replace('T', ' ')
     .replace(/\.\d+Z$/, '+0000')
-
-/** Fills in the statements of a role. The values are of our own making and hold no quote. */
-function filled(statement: string, values: Readonly<Record<string, string>>): string {
-  return statement.replace(/\{\{\s*(name|username|password|expiration)\s*\}\}/g, (whole, key) => values[key] ?? whole)
-}
-
-async function inTransaction(pool: Pool, sql: readonly string[]): Promise<void> {
-  const client = await pool.connect()
-  try {
-    await client.query('BEGIN')
-    for (const statement of sql) await client.query(statement)
-    await client.query('COMMIT')
-  } catch (error) {
-    await client.query('ROLLBACK').catch(() => {})
-    throw error
-  } finally {
-    client.release()
-  }
-}
 
 /** What is done where a role names no revocation statements: take every privilege away, then drop the role. */
 async function dropByDefault(pool: Pool, name: string): Promise<void> {
@@ -154,23 +137,21 @@ export function createDatabase(deps: { clock: Clock; leases: Leases; mountPath: 
     if (role.db_name === '') throw new VaultError(400, 'empty database name attribute')
     return role
   }
-  const connectionOf = (role: Role, name: string): Connection => {
-    const connection = connections.get(role.db_name)
+  const poolOf = (dbName: string, name: string): Pool => {
+    const connection = connections.get(dbName)
     if (connection === undefined)
-      throw new VaultError(
-        500,
-        `1 error occurred:\n\t* failed to find entry for connection with name: "${role.db_name}"\n\n`,
-      )
+      throw new VaultError(500, `1 error occurred:\n\t* failed to find entry for connection with name: "${dbName}"\n\n`)
     if (!mayServe(connection, name))
       throw new VaultError(500, `1 error occurred:\n\t* "${name}" is not an allowed role\n\n`)
-    return connection
+    return connection.pool
   }
+  const stands = createStaticRoles({ clock, poolOf, isTaken: (name) => roles.has(name) })
 
   const giveCredentials = async (call: Call): Promise<Reply> => {
     const name = call.names.name ?? ''
     const role = roles.get(name)
     if (role === undefined) throw new VaultError(400, `unknown role: ${name}`)
-    const { pool } = connectionOf(role, name)
+    const pool = poolOf(role.db_name, name)
     const { config } = call.mount
     const maxTtl = Math.min(...[role.max_ttl, config.max_lease_ttl, systemMaxTtlSeconds].filter((value) => value > 0))
     const ttl = Math.min(role.default_ttl || config.default_lease_ttl || systemMaxTtlSeconds, maxTtl)
@@ -264,8 +245,10 @@ export function createDatabase(deps: { clock: Clock; leases: Leases; mountPath: 
         },
       },
       { pattern: 'creds/:name', on: { read: giveCredentials } },
+      ...stands.routes,
     ],
     async stop() {
+      stands.stop()
       await Promise.all([...connections.values(), ...retired].map(({ pool }) => pool.end()))
     },
   }

@@ -126,6 +126,7 @@ const sources: readonly Source[] = [
   column('params_sealed', 'text', 'caller_params'),
   column('heartbeat', 'integer'),
   column('run', 'text'),
+  column('rotation', 'json'),
 ]
 
 export const columns: readonly Column[] = sources
