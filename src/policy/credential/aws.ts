@@ -10,7 +10,10 @@ const schema = z
       .enum(['iam_user', 'assumed_role', 'federation_token', 'session_token'])
       .describe('As the role of the mount says. All but `iam_user` are sessions of AWS STS, which nothing ends early'),
     params: z
-      .strictObject({ role_arn: paramText.optional(), role_session_name: paramText.optional() })
+      .strictObject({
+        role_arn: paramText.optional().describe('Which of the roles to assume, where there are several'),
+        role_session_name: paramText.optional().describe('Name of the session in the trail of AWS'),
+      })
       .default({})
       .describe('`role_arn` and `role_session_name` of a session, as Vault takes them'),
     ttl: ttlField,

@@ -13,7 +13,10 @@ const schema = z
       .enum(['token', 'key'])
       .describe('token: an OAuth access token, which nothing ends early; key: a key of the service account'),
     params: z
-      .strictObject({ key_algorithm: paramText.optional(), key_type: paramText.optional() })
+      .strictObject({
+        key_algorithm: paramText.optional().describe('Algorithm of the key'),
+        key_type: paramText.optional().describe('Form of the key'),
+      })
       .default({})
       .describe('`key_algorithm` and `key_type` of a key, as Vault takes them'),
     ttl: ttlField,

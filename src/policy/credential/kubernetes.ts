@@ -11,9 +11,9 @@ const schema = z.strictObject({
     .describe('existing: the role names a service account, whose tokens Vault cannot end, so they end by expiry only'),
   params: z
     .strictObject({
-      kubernetes_namespace: paramText.optional(),
-      cluster_role_binding: z.boolean().optional(),
-      audiences: z.array(paramText).min(1).max(10).optional(),
+      kubernetes_namespace: paramText.optional().describe('Needed unless the role has one namespace'),
+      cluster_role_binding: z.boolean().optional().describe('Bind for the whole cluster'),
+      audiences: z.array(paramText).min(1).max(10).optional().describe('Whom the token is for'),
     })
     .default({})
     .describe('`kubernetes_namespace`, `cluster_role_binding` and `audiences`, as Vault takes them'),

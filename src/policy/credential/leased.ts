@@ -5,29 +5,36 @@ const fieldName = z
   .string()
   .regex(/^[A-Za-z][A-Za-z0-9_-]{0,63}$/, 'a field of the answer: letters, digits, `_` and `-`')
 
-const response = z.strictObject({
-  fields: z
-    .array(fieldName)
-    .min(1)
-    .max(30)
-    .describe('Fields that are handed out; an answer without one is refused. Wrapped, Vault wraps the whole answer'),
-  optional: z.array(fieldName).max(30).default([]).describe('Fields that are handed out where Vault answers them'),
-  id: z
-    .strictObject({
-      field: fieldName,
-      type: z.enum(['username', 'ldap_user', 'service_account', 'access_key_id', 'client_id', 'token_sha256']),
-    })
-    .optional()
-    .describe(
-      'The field by which a leaked secret is known; it goes into the ledger, with `token_sha256` as its digest',
-    ),
-  expires: z
-    .strictObject({ field: fieldName, as: z.enum(['seconds', 'unix_time', 'jwt']) })
-    .optional()
-    .describe(
-      'The field that says when the secret ends, where its lease does not: in seconds, at a second since 1970, or in the `exp` of a JWT',
-    ),
-})
+const response = z
+  .strictObject({
+    fields: z
+      .array(fieldName)
+      .min(1)
+      .max(30)
+      .describe('Fields that are handed out; an answer without one is refused. Wrapped, Vault wraps the whole answer'),
+    optional: z.array(fieldName).max(30).default([]).describe('Fields that are handed out where Vault answers them'),
+    id: z
+      .strictObject({
+        field: fieldName.describe('One of the fields'),
+        type: z
+          .enum(['username', 'ldap_user', 'service_account', 'access_key_id', 'client_id', 'token_sha256'])
+          .describe('What it is; of a field that is the secret itself, `token_sha256`'),
+      })
+      .optional()
+      .describe(
+        'The field by which a leaked secret is known; it goes into the ledger, with `token_sha256` as its digest',
+      ),
+    expires: z
+      .strictObject({
+        field: fieldName.describe('A field of the answer'),
+        as: z.enum(['seconds', 'unix_time', 'jwt']).describe('How it says so'),
+      })
+      .optional()
+      .describe(
+        'The field that says when the secret ends, where its lease does not: in seconds, at a second since 1970, or in the `exp` of a JWT',
+      ),
+  })
+  .describe('What Vault answers')
 
 const notAnEngine = ['sys', 'auth', 'identity', 'cubbyhole']
 
