@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type StdioOptions, spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { CommandError, type Io } from './command.ts'
 
@@ -55,18 +55,22 @@ export function relaySignals(io: Io): SignalRelay {
   }
 }
 
+/** Our own open files by the number under which the command is to find them. */
+export type Descriptors = ReadonlyMap<number, number>
+
 /**
- * Runs the command on our own standard streams and resolves with its exit status, or 128 and the number of the signal that
+ * Runs the command on our own standard streams, with `descriptors` beside them, and resolves with its exit status, or 128 and the number of the signal that
  * ended it. @throws CommandError 127 when there is no such command, 126 when it cannot be run.
  */
 export function runChild(
   command: readonly string[],
   environment: Record<string, string>,
   signals: SignalRelay,
+  descriptors: Descriptors = new Map(),
 ): Promise<number> {
   const [file = '', ...args] = command
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { stdio: 'inherit', env: environment })
+    const child = spawn(file, args, { stdio: streams(descriptors), env: environment })
     const detach = signals.attach((signal) => child.kill(signal))
     child.on('error', (error: NodeJS.ErrnoException) => {
       detach()
@@ -80,4 +84,10 @@ export function runChild(
       resolve(signal === null ? (code ?? 1) : signalStatus(signal))
     })
   })
+}
+
+function streams(descriptors: Descriptors): StdioOptions {
+  const count = Math.max(2, ...descriptors.keys()) - 2
+  const further = Array.from({ length: count }, (_, at) => descriptors.get(at + 3) ?? 'ignore')
+  return ['inherit', 'inherit', 'inherit', ...further]
 }

@@ -1,10 +1,9 @@
-import { stat } from 'node:fs/promises'
 import { messageOf } from '../base/errors.ts'
 import type { IssuedCredential } from '../contract/credential.ts'
 import { parseReceipt } from '../ledger/log/receipt.ts'
-import { type AtomicFile, createAtomicFile } from './atomic-file.ts'
-import { CommandError, exit, type Io } from './command.ts'
+import type { Io } from './command.ts'
 import type { BrokerClient } from './http-client.ts'
+import { beginFile } from './output-file.ts'
 import { printable } from './terminal.ts'
 
 /** The place of a receipt that is still to come. */
@@ -15,19 +14,10 @@ export interface ReceiptFile {
   close(): Promise<void>
 }
 
-/**
- * Begins the file before a credential is asked for, so that one that cannot be written is found out while there is nothing to lose.
- * All may read it: a receipt holds nothing secret. @throws CommandError
- */
+/** Begins the file before a credential is asked for. All may read it: a receipt holds nothing secret. @throws CommandError */
 export async function beginReceipt(path: string): Promise<ReceiptFile> {
   const shown = printable(path)
-  let file: AtomicFile
-  try {
-    if ((await stat(path).catch(() => undefined))?.isDirectory() === true) throw new Error('it is a folder')
-    file = await createAtomicFile(path, 0o644)
-  } catch (cause) {
-    throw new CommandError(exit.fault, `${shown} cannot be written: ${messageOf(cause)}`, undefined, { cause })
-  }
+  const file = await beginFile(path, 0o644)
   return {
     async keep({ ledger }, client, io) {
       try {

@@ -5,11 +5,13 @@ import { splitPair } from './obtain.ts'
 /** `--env NAME=field`, one field of the secret under a name of the caller's choice. */
 export type Mapping = readonly { readonly name: string; readonly field: string }[]
 
+export const isVariable = (name: string): boolean => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name)
+
 /** Parses `--env` options. @throws UsageError when a name could not be a variable. */
 export function parseMapping(pairs: readonly string[]): Mapping {
   return pairs.map((pair) => {
     const [name, field] = splitPair('--env', pair)
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw new UsageError('--env takes NAME=field, where NAME is a variable')
+    if (!isVariable(name)) throw new UsageError('--env takes NAME=field, where NAME is a variable')
     if (field === '') throw new UsageError('--env takes NAME=field, where field is one of the secret')
     return { name, field }
   })
@@ -24,6 +26,13 @@ export function toVariables(issued: IssuedCredential, mapping: Mapping): Record<
   const chosen = mapping.length > 0 ? mapping : Object.keys(issued.secret).map((field) => ownName(issued, field))
   return {
     ...Object.fromEntries(chosen.map(({ name, field }) => [name, fieldText(issued, field)])),
+    ...grantVariables(issued),
+  }
+}
+
+/** What is known of the grant, none of it secret. */
+export function grantVariables(issued: IssuedCredential): Record<string, string> {
+  return {
     WRIT_GRANT: issued.grant,
     ...(issued.task === undefined ? {} : { WRIT_TASK: issued.task }),
     ...(issued.expires_at === null ? {} : { WRIT_EXPIRES_AT: issued.expires_at }),

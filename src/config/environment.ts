@@ -30,6 +30,8 @@ export interface Environment {
   readonly otel: Readonly<Record<string, string>>
   /** Every `WRIT_…` variable that is set; the overrides of `writ.yaml` are looked up here. */
   readonly writ: Readonly<Record<string, string>>
+  /** `XDG_RUNTIME_DIR`: a folder of this user alone that goes with the session. */
+  readonly runtimeDir: string | undefined
   /** `NO_COLOR` is set, or the terminal is dumb. */
   readonly plainText: boolean
   /** A copy of everything, to start a child process with. Never print it. */
@@ -71,6 +73,7 @@ export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Enviro
     redisUrl: secret('REDIS_URL'),
     otel: startingWith('OTEL_'),
     writ: startingWith('WRIT_'),
+    runtimeDir: text('XDG_RUNTIME_DIR'),
     plainText: text('NO_COLOR') !== undefined || text('TERM') === 'dumb',
     child: () => ({ ...all }),
   })

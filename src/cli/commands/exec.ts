@@ -4,11 +4,13 @@ import { relaySignals, runChild, type SignalRelay, signalStatus } from '../child
 import { type Command, type Io, UsageError } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
 import { type ExecTask, execTask } from '../exec-task.ts'
+import { formatHelp } from '../formats/table.ts'
+import { handoverOptions, parseHandover } from '../handover.ts'
 import type { BrokerClient } from '../http-client.ts'
 import { explainPending, obtain, requestHelp, requestOptions, toRequest } from '../obtain.ts'
 import { parseOptions } from '../options.ts'
-import { keepRenewed } from '../renewal.ts'
-import { type Mapping, parseMapping, toVariables } from '../secret-fields.ts'
+import { keepRenewed, type Renewal } from '../renewal.ts'
+import { grantVariables, type Mapping, parseMapping, toVariables } from '../secret-fields.ts'
 import { printable } from '../terminal.ts'
 
 const usage = `
@@ -23,15 +25,22 @@ its token names, ends with the last command of the job that hands back; one that
 ${requestHelp}
   --intent TEXT       open a task: what COMMAND is about to do, in words an auditor can read
   --env NAME=field    put this field of the secret into the variable NAME; may be repeated. Without it every field goes
-                      into a variable of its own name in upper case (USERNAME, PASSWORD). WRIT_GRANT,
-                      WRIT_TASK and WRIT_EXPIRES_AT are set where there is one.
+                      into a variable of its own name in upper case (USERNAME, PASSWORD), unless --fd or --file hands
+                      the secret over. WRIT_GRANT, WRIT_TASK and WRIT_EXPIRES_AT are set where there is one.
+  --fd N=FORMAT       let COMMAND read it from descriptor N (3 to 9); json unless a format is named; may be repeated
+  --file NAME=FORMAT  put it into a file in memory that is removed when COMMAND ends, and the path of the file into the
+                      variable NAME; may be repeated
 ${clientHelp}
+
+${formatHelp}
 
 Exit status: that of COMMAND; 128 and the number of the signal that ended it; 126 when it cannot be run, 127 when there is
 no such command. Before COMMAND runs: 2 usage, 3 refused by policy, 4 not authenticated, 5 unavailable, 1 any other fault.
 
 examples:
   writ exec --purpose read-orders --env PGUSER=username --env PGPASSWORD=password -- psql -h db orders
+  writ exec --purpose read-orders --file PGPASSFILE=pgpass --host db --env PGUSER=username -- psql -h db orders
+  writ exec --purpose read-orders --fd 3=raw:password -- ./app --password-file /dev/fd/3
   writ exec --purpose deploy --task "$TASK" -- ./deploy.sh
   writ exec --purpose fix-bug --intent "find why order 42 was billed twice" -- ./agent.sh
 `
@@ -50,6 +59,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   const { values } = parseOptions(split === -1 ? args : args.slice(0, split), {
     ...clientOptions,
     ...requestOptions,
+    ...handoverOptions,
     env: { type: 'string', multiple: true },
     intent: { type: 'string' },
   })
@@ -59,6 +69,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   if (request.delivery === 'wrapped' && mapping.length > 0) {
     throw new UsageError('--env needs the fields of the secret, and --delivery wrapped hides them')
   }
+  const handOver = parseHandover(values, request.delivery, io)
   const client = connect(values, io)
   // From here on no signal may end this process before the credential is handed back.
   const signals = relaySignals(io)
@@ -73,7 +84,8 @@ async function run(args: readonly string[], io: Io): Promise<number> {
       issued = answer
       task.begin(answer.task)
       const stopped = interrupted(signals)
-      const status = stopped ?? (await runWith(answer, mapping, { client, command, ttl: request.ttl, signals, io }))
+      const status =
+        stopped ?? (await runWith(answer, mapping, { client, command, ttl: request.ttl, handOver, signals, io }))
       if (stopped === undefined) outcome = `exit status ${status}`
       return status
     } finally {
@@ -96,22 +108,27 @@ async function runWith(
     client: BrokerClient
     command: readonly string[]
     ttl: string | undefined
+    handOver: ReturnType<typeof parseHandover>
     signals: SignalRelay
     io: Io
   },
 ): Promise<number> {
-  const { client, command, ttl, signals, io } = deps
-  const environment = { ...io.environment.child(), ...toVariables(issued, mapping) }
-  const renewal = keepRenewed({
-    issued,
-    renew: (grant) => client.renew(grant, ttl),
-    clock: io.clock,
-    say: (text) => io.stderr(`writ: ${printable(text)}\n`),
-  })
+  const { client, command, ttl, handOver, signals, io } = deps
+  const handed = handOver?.(issued)
+  let renewal: Renewal | undefined
   try {
-    return await runChild(command, environment, signals)
+    const secret = handed === undefined || mapping.length > 0 ? toVariables(issued, mapping) : grantVariables(issued)
+    const environment = { ...io.environment.child(), ...secret, ...handed?.variables }
+    renewal = keepRenewed({
+      issued,
+      renew: (grant) => client.renew(grant, ttl),
+      clock: io.clock,
+      say: (text) => io.stderr(`writ: ${printable(text)}\n`),
+    })
+    return await runChild(command, environment, signals, handed?.descriptors)
   } finally {
-    renewal.stop()
+    renewal?.stop()
+    handed?.remove()
   }
 }
 
