@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { problemSchema } from '../contract/problem.ts'
 import { CommandError, exit } from './command.ts'
 import { ProblemError } from './problem-error.ts'
-import type { TokenSource } from './token.ts'
+import type { TokenSource } from './token/source.ts'
 
 /** A broker, and who calls it. */
 export interface Target {

@@ -8,7 +8,7 @@ import type { LogPlace } from '../ledger/source/open.ts'
 import { SourceError } from '../ledger/source/tile-source.ts'
 import { CommandError, exit, type Io, UsageError } from './command.ts'
 import { printable } from './terminal.ts'
-import { createTokenSource, type TokenSource } from './token.ts'
+import { createTokenSource, type TokenSource } from './token/source.ts'
 
 /** The log that an argument names: a folder that is there, or a URL. @throws UsageError, CommandError */
 export async function logPlace(argument: string): Promise<LogPlace> {

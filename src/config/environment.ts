@@ -1,4 +1,5 @@
 import { Secret } from '../base/secret.ts'
+import { type PlatformVariables, readPlatformVariables } from './platform-variables.ts'
 
 /** What the process was started with, read once. This file is the only reader of `process.env`; a test enforces it. */
 export interface Environment {
@@ -10,13 +11,15 @@ export interface Environment {
   readonly token: Secret<string> | undefined
   /** `WRIT_TOKEN_FILE`. */
   readonly tokenFile: string | undefined
+  /** `WRIT_TOKEN_FROM`: the platform to ask for a token, without looking which one this is. */
+  readonly tokenFrom: string | undefined
   /** `WRIT_CONFIG`: the file `serve` and `doctor` read when `--config` is absent. */
   readonly configFile: string | undefined
   /** `WRIT_LEDGER_KEY` and `WRIT_SEAL_KEY`: the keys of the ledger, where a platform hands out secrets as variables. */
   readonly ledgerKey: Secret<string> | undefined
   readonly sealKey: Secret<string> | undefined
-  /** `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN`: set by GitHub where a job may ask for a token. */
-  readonly githubActions: { readonly url: string; readonly token: Secret<string> } | undefined
+  /** What the platform this runs on says of itself. */
+  readonly platform: PlatformVariables
   /** `VAULT_ADDR`, `VAULT_TOKEN`, `VAULT_NAMESPACE`, `VAULT_CACERT`, with Vault's own meaning. */
   readonly vault: {
     readonly address: string | undefined
@@ -52,18 +55,16 @@ export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Enviro
     Object.freeze(
       Object.fromEntries(Object.entries(all).filter(([name, value]) => name.startsWith(prefix) && value !== '')),
     )
-  const actionsUrl = text('ACTIONS_ID_TOKEN_REQUEST_URL')
-  const actionsToken = secret('ACTIONS_ID_TOKEN_REQUEST_TOKEN')
   return Object.freeze({
     nodeEnv: text('NODE_ENV'),
     brokerUrl: text('WRIT_URL'),
     token: secret('WRIT_TOKEN'),
     tokenFile: text('WRIT_TOKEN_FILE'),
+    tokenFrom: text('WRIT_TOKEN_FROM'),
     configFile: text('WRIT_CONFIG'),
     ledgerKey: secret('WRIT_LEDGER_KEY'),
     sealKey: secret('WRIT_SEAL_KEY'),
-    githubActions:
-      actionsUrl === undefined || actionsToken === undefined ? undefined : { url: actionsUrl, token: actionsToken },
+    platform: readPlatformVariables(text),
     vault: Object.freeze({
       address: text('VAULT_ADDR'),
       token: secret('VAULT_TOKEN'),

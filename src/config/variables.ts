@@ -12,7 +12,15 @@ export interface Applied {
 }
 
 /** Variables that override no key of the file: those of client commands, and secrets, which have no place in it. */
-const otherVariables = ['WRIT_TOKEN', 'WRIT_TOKEN_FILE', 'WRIT_CONFIG', 'WRIT_LEDGER_KEY', 'WRIT_SEAL_KEY']
+const otherVariables = [
+  'WRIT_TOKEN',
+  'WRIT_TOKEN_FILE',
+  'WRIT_TOKEN_FROM',
+  'WRIT_ID_TOKEN',
+  'WRIT_CONFIG',
+  'WRIT_LEDGER_KEY',
+  'WRIT_SEAL_KEY',
+]
 
 /**
  * Overrides single keys of the file. A `WRIT_…` variable wins over a usual one (`VAULT_ADDR`), and both over the file.

@@ -86,3 +86,11 @@ export async function fillDatabase(url: string, options: { dropUsers: boolean })
   })
   return target
 }
+
+/** The user that a static role is of, who stands before Vault knows of it, as a member of `group`. */
+export async function ensureUser(url: string, name: string, group: string): Promise<void> {
+  await connected(url, async (client) => {
+    const { rows } = await client.query('SELECT 1 FROM pg_roles WHERE rolname = $1', [name])
+    if (rows.length === 0) await client.query(`CREATE ROLE ${client.escapeIdentifier(name)} LOGIN IN ROLE ${group}`)
+  })
+}

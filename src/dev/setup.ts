@@ -9,7 +9,7 @@ import { createVaultSession, type VaultSession } from '../engines/vault-session.
 import { defaultWrapPolicy } from '../engines/wrapped.ts'
 import type { CompiledCredential, PolicySet } from '../policy/compile.ts'
 import { ensureMount, leaveToOwner, yearSeconds } from './mount.ts'
-import { groups } from './sample-data.ts'
+import { ensureUser, groups } from './sample-data.ts'
 
 /** Where Vault is and what it needs to be set up. */
 export interface SetupOptions {
@@ -70,6 +70,14 @@ async function database(session: VaultSession, mount: string, group: Group, opti
   for (const [role, sharing] of byRole(group)) {
     const { ttl, max } = livesOf(sharing)
     const member = /(?:^|[-_])(?:rw|write|writer|admin)$/.test(role) ? groups.write : groups.read
+    if (sharing.some(({ target }) => target.params.staticRole === true)) {
+      // Nobody may hold its password for longer than the shortest of its Credentials allows.
+      const seconds = Math.min(...sharing.map(({ maxSeconds }) => maxSeconds ?? usualSeconds))
+      await ensureUser(options.databaseUrl, role, member)
+      const standing = { db_name: connectionName, username: role, rotation_period: `${seconds}s` }
+      await session.write(`${mount}/static-roles/${role}`, standing)
+      continue
+    }
     await session.write(`${mount}/roles/${role}`, {
       db_name: connectionName,
       creation_statements: [

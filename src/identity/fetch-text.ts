@@ -1,4 +1,4 @@
-import { request } from 'undici'
+import { type Dispatcher, request } from 'undici'
 import type { Clock } from '../base/clock.ts'
 
 /** Greatest size of a key or discovery document. */
@@ -20,26 +20,39 @@ export class KeyFetchError extends Error {
 const loopback = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/
 
 /** Reads a URL that keys may come from: https, or http to loopback where that is allowed. @throws KeyFetchError */
-export function keyUrl(text: string, allowLoopbackHttp: boolean): URL {
-  if (!URL.canParse(text)) throw new KeyFetchError('the address of the keys is not a URL')
+export const keyUrl = (text: string, allowLoopbackHttp: boolean): URL =>
+  safeUrl(text, 'the address of the keys', allowLoopbackHttp)
+
+/** Reads a URL out of a policy that the broker calls; `what` names it in errors. @throws KeyFetchError */
+export function safeUrl(text: string, what: string, allowLoopbackHttp: boolean): URL {
+  if (!URL.canParse(text)) throw new KeyFetchError(`${what} is not a URL`)
   const url = new URL(text)
-  if (url.username !== '' || url.password !== '') throw new KeyFetchError('the address of the keys holds a password')
+  if (url.username !== '' || url.password !== '') throw new KeyFetchError(`${what} holds a password`)
   const allowed =
     url.protocol === 'https:' || (allowLoopbackHttp && url.protocol === 'http:' && loopback.test(url.hostname))
-  if (!allowed) throw new KeyFetchError('the address of the keys is not https')
+  if (!allowed) throw new KeyFetchError(`${what} is not https`)
   return url
 }
 
+/** What is asked, beyond the URL. */
+export type Asked = Pick<Dispatcher.RequestOptions, 'method' | 'body'> & {
+  readonly headers: Readonly<Record<string, string>>
+  readonly dispatcher?: Dispatcher
+}
+
+/** Asks within the bounds above. No redirect is followed. @throws KeyFetchError */
+export type Ask = (url: URL, asked: Asked) => Promise<{ readonly status: number; readonly text: string }>
+
 /**
- * Fetches over HTTP. No redirect is followed, to any host: where keys come from is for the policy and the discovery document
- * to say. No content encoding is accepted, so that what is counted is what is read. `closing` ends what is under way.
+ * Asks over HTTP. No redirect is followed, to any host: where to ask is for the policy and the discovery document to say.
+ * No content encoding is accepted, so that what is counted is what is read. `closing` ends what is under way.
  */
-export function createFetchText(clock: Clock, closing: AbortSignal): FetchText {
-  return async (url) => {
+export function createAsk(clock: Clock, closing: AbortSignal): Ask {
+  return async (url, asked) => {
     const deadline = new AbortController()
     const timer = clock.after(fetchTimeoutMs, () => deadline.abort())
     try {
-      return await get(url, AbortSignal.any([deadline.signal, closing]))
+      return await ask(url, asked, AbortSignal.any([deadline.signal, closing]))
     } catch (error) {
       if (error instanceof KeyFetchError) throw error
       if (deadline.signal.aborted) throw new KeyFetchError(`${url.host} took longer than ${fetchTimeoutMs / 1000} s`)
@@ -50,15 +63,27 @@ export function createFetchText(clock: Clock, closing: AbortSignal): FetchText {
   }
 }
 
-async function get(url: URL, signal: AbortSignal): Promise<string> {
-  const headers = { accept: 'application/json, application/jwk-set+json', 'accept-encoding': 'identity' }
+/** Fetches documents with `createAsk`. */
+export function createFetchText(clock: Clock, closing: AbortSignal): FetchText {
+  const askFor = createAsk(clock, closing)
+  const headers = { accept: 'application/json, application/jwk-set+json' }
+  return async (url) => {
+    const { status, text } = await askFor(url, { method: 'GET', headers })
+    if (status !== 200) throw new KeyFetchError(`${url.host} answered ${status}`)
+    return text
+  }
+}
+
+async function ask(url: URL, asked: Asked, signal: AbortSignal): Promise<{ status: number; text: string }> {
+  const headers = { ...asked.headers, 'accept-encoding': 'identity' }
   // A connection of its own: fetches are minutes apart, and an idle socket would outlive the server's patience.
-  const { statusCode, headers: answered, body } = await request(url, { signal, headers, reset: true })
+  const { statusCode, headers: answered, body } = await request(url, { ...asked, signal, headers, reset: true })
   // Dropping a body that was not read to its end emits an error that nobody waits for; unheard, it would end the process.
   body.on('error', () => {})
   try {
     if (statusCode >= 300 && statusCode < 400) throw new KeyFetchError(`${url.host} redirects, which is not followed`)
-    if (statusCode !== 200) throw new KeyFetchError(`${url.host} answered ${statusCode}`)
+    // What an answer that is no success says is of no use, and is not read.
+    if (statusCode < 200 || statusCode >= 300) return { status: statusCode, text: '' }
     const encoding = answered['content-encoding']
     if (encoding !== undefined && encoding !== 'identity') throw new KeyFetchError(`${url.host} sent encoded content`)
     const chunks: Buffer[] = []
@@ -68,7 +93,7 @@ async function get(url: URL, signal: AbortSignal): Promise<string> {
       if (size > maxDocumentBytes) throw new KeyFetchError(`${url.host} sent more than ${maxDocumentBytes} bytes`)
       chunks.push(chunk)
     }
-    return decode(Buffer.concat(chunks), url.host)
+    return { status: statusCode, text: decode(Buffer.concat(chunks), url.host) }
   } finally {
     body.destroy()
   }

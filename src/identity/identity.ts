@@ -13,7 +13,7 @@ export interface Identity {
   readonly [verified]: true
   /** Name of the Issuer document. */
   readonly issuer: string
-  /** The `iss` claim. */
+  /** The `url` of that document: the `iss` claim, where the token has one. */
   readonly issuerUrl: string
   readonly flavour: string
   readonly subject: string

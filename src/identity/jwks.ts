@@ -11,6 +11,8 @@ export interface KeySet {
   readonly size: number
   /** Keys for the algorithm; of that `kid` where one is given. More than one is for the caller to refuse. */
   find(algorithm: Algorithm, kid: string | undefined): readonly CryptoKey[]
+  /** When whoever published the document asks to be looked at again; the usual time when absent. */
+  readonly refreshAfterMs?: number
 }
 
 /** A key document that cannot be used. The message quotes nothing of it. */
@@ -39,9 +41,13 @@ export function readDocument(text: string): Readonly<Record<string, Json>> {
 /**
  * Imports the keys of a JWK Set (RFC 7517 section 5) that verify one of the algorithms, once, so that no request does.
  * A set that holds a private or symmetric key is refused whole: whoever published it has lost it. Keys of other
- * types, uses and algorithms are passed over, as section 5 asks. @throws KeyDocumentError
+ * types, uses and algorithms are passed over, as section 5 asks; `isMeant` tells the uses apart. @throws KeyDocumentError
  */
-export async function importKeySet(document: unknown, algorithms: readonly Algorithm[]): Promise<KeySet> {
+export async function importKeySet(
+  document: unknown,
+  algorithms: readonly Algorithm[],
+  isMeant: (jwk: JsonObject) => boolean = isForSignatures,
+): Promise<KeySet> {
   const jwks = isObject(document) ? document.keys : undefined
   if (!Array.isArray(jwks)) throw new KeyDocumentError('the document has no list of keys')
   if (jwks.length > maxKeys) throw new KeyDocumentError(`the document has more than ${maxKeys} keys`)
@@ -54,7 +60,7 @@ export async function importKeySet(document: unknown, algorithms: readonly Algor
       throw new KeyDocumentError('the document holds a private or symmetric key')
     }
     try {
-      const fitting = algorithms.filter((algorithm) => serves(jwk, algorithm))
+      const fitting = isMeant(jwk) ? algorithms.filter((algorithm) => serves(jwk, algorithm)) : []
       const imported = await Promise.all(fitting.map((algorithm) => importOne(jwk, algorithm)))
       entries.push(...imported)
       if (imported.length > 0) size++
@@ -74,7 +80,8 @@ export async function importKeySet(document: unknown, algorithms: readonly Algor
   }
 }
 
-type JsonObject = { readonly [name: string]: Json }
+/** A key as published. */
+export type JsonObject = { readonly [name: string]: Json }
 const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
@@ -90,8 +97,9 @@ const curves: Partial<Record<Algorithm, string>> = {
 const sameOperation = (named: Json, algorithm: Algorithm): boolean =>
   named === algorithm || (curves[algorithm] === 'Ed25519' && (named === 'EdDSA' || named === 'Ed25519'))
 
+const isForSignatures = ({ use }: JsonObject): boolean => use === undefined || use === 'sig'
+
 function serves(jwk: JsonObject, algorithm: Algorithm): boolean {
-  if (jwk.use !== undefined && jwk.use !== 'sig') return false
   if (Array.isArray(jwk.key_ops) && !jwk.key_ops.includes('verify')) return false
   if (jwk.alg !== undefined && !sameOperation(jwk.alg, algorithm)) return false
   const curve = curves[algorithm]

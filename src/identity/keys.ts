@@ -4,7 +4,7 @@ import { KeyFetchError } from './fetch-text.ts'
 import { KeyDocumentError, type KeySet } from './jwks.ts'
 import type { KeySource } from './key-source.ts'
 
-/** How often keys are fetched anew in the background, give or take a tenth; whatever the server's cache headers ask for. */
+/** How often keys are fetched anew in the background, give or take a tenth; whatever the server's cache headers ask for; a trust bundle has a say in it. */
 export const refreshEveryMs = 5 * 60_000
 /** Least time between two fetches that requests cause: for an unknown `kid`, or when there are no keys. */
 export const coolDownMs = 10_000
@@ -84,7 +84,9 @@ export function createKeyCache({ issuer, source, clock, log }: KeyCacheOptions):
     timer = undefined
     if (state !== 'started' || !source.changes) return
     const delayMs =
-      failure === undefined ? refreshEveryMs : Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(failures - 1, 10))
+      failure === undefined
+        ? (loaded?.keys.refreshAfterMs ?? refreshEveryMs)
+        : Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(failures - 1, 10))
     // Jitter keeps replicas that started together from asking together.
     timer = clock.after(delayMs * (0.9 + Math.random() * 0.2), () => void refresh())
   }

@@ -25,7 +25,7 @@ export interface Verifier {
   /**
    * Who presented the token, if every rule of its issuer is met (RFC 7519 section 7.2, RFC 8725). Refuses with
    * `token_missing`, `too_large`, `token_invalid`, `token_expired`, `token_not_yet_valid`, `token_too_old`, `issuer_unknown`,
-   * `audience_mismatch`, and `state_unavailable` when the issuer's keys are not there. Never throws. Whether the token was
+   * `audience_mismatch`, and `state_unavailable` when the issuer's keys, or the review it asks for, are not there. Never throws. Whether the token was
    * used before is for `claimUse`.
    */
   verify(token: string): Promise<Result<Identity>>
@@ -54,27 +54,28 @@ export function createVerifier(options: IssuersOptions): Verifier {
     const known = memory.recall(token)
     const parts = known?.parts ?? takeApart(token)
     if (isMalformed(parts)) return trail.refuse(failed('token_invalid', 'form', parts.problem))
-    const issuer = typeof parts.claims.iss === 'string' ? issuers.byUrl(parts.claims.iss) : undefined
-    if (issuer === undefined) {
-      return trail.refuse(failed('issuer_unknown', 'issuer', `no Issuer has the url ${shown(parts.claims.iss)}`))
-    }
+    const issuer = issuers.of(parts.claims)
+    if ('nobody' in issuer) return trail.refuse(failed('issuer_unknown', 'issuer', issuer.nobody))
     const { policy, enforced } = issuer
     trail.stops(passed('issuer', policy.name))
     if (policy.audience === undefined) {
       return trail.refuse(failed('issuer_unknown', 'issuer', `${policy.name} signs signals alone, and no tokens`))
     }
     if (enforced === undefined) return trail.refuse(failed('issuer_unknown', 'flavour', notEnforced(policy)))
-    const { flavour, keys } = enforced
+    const { flavour, keys, review } = enforced
     const { header, claims } = parts
 
     const before = { header, claims, issuer: policy, nowSeconds: options.clock.now() / 1000 }
-    if (trail.stopsAt(headerChecks, before) || trail.stops(type(header.typ, flavour))) return trail.refusal()
+    if (trail.stopsAt(headerChecks, before) || trail.stops(type(header.typ, flavour), flavour.header?.(header))) {
+      return trail.refusal()
+    }
     const signature = await checkSignature(token, header, keys, known?.key)
     if (trail.stops(...signature.findings)) return trail.refusal()
 
     // From here on the claims are genuine. Time is read after the wait for keys, not before.
     const input = { ...before, nowSeconds: options.clock.now() / 1000 }
-    if (trail.stopsAt(claimChecks, input) || trail.stops(...flavour.check(claims))) return trail.refusal()
+    if (trail.stopsAt(claimChecks, input) || trail.stops(...flavour.check(claims, policy))) return trail.refusal()
+    if (review !== undefined && trail.stops(await review(token, claims))) return trail.refusal()
     const { key } = signature
     const comesAgain = policy.token.replay !== 'once'
     if (comesAgain && key !== undefined && key !== known?.key) memory.keep(token, { parts, key })

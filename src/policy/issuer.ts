@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isTrustDomain } from '../base/spiffe-id.ts'
 import { durationField, nameField } from '../contract/fields.ts'
 import { subjectEventNames } from '../contract/signal.ts'
 
@@ -49,14 +50,55 @@ const signals = z.strictObject({
     .describe('Issuer documents of whose subjects it may tell; itself alone when absent'),
 })
 
+/** Where to ask whether a token is still good, by the TokenReview API of Kubernetes (`authentication.k8s.io/v1`). */
+const tokenReview = z.strictObject({
+  url: z
+    .string()
+    .min(1)
+    .max(2048)
+    .default('https://kubernetes.default.svc')
+    .describe('The API server; that of the cluster the broker runs in when absent. https only'),
+  token_file: z
+    .string()
+    .min(1)
+    .max(4096)
+    .describe('Token of the broker itself, which may create `tokenreviews`; read anew for each review'),
+  ca_file: z
+    .string()
+    .min(1)
+    .max(4096)
+    .describe('Certificates (PEM) of who vouches for the API server, and nobody else'),
+})
+
 /** A trusted signer of workload tokens, of signals, or of both (`kind: Issuer`). */
 export const issuerSchema = z.strictObject({
   kind: z.literal('Issuer'),
   name: nameField,
   flavour: z
-    .enum(['generic', 'kubernetes', 'github-actions', 'gitlab', 'spiffe', 'google', 'azure', 'aws'])
+    .enum([
+      'generic',
+      'kubernetes',
+      'github-actions',
+      'gitlab',
+      'terraform',
+      'buildkite',
+      'circleci',
+      'spiffe',
+      'google',
+      'azure',
+      'aws',
+    ])
     .default('generic'),
-  url: z.string().min(1).max(2048).describe('Must equal the `iss` claim, byte for byte'),
+  url: z
+    .string()
+    .min(1)
+    .max(2048)
+    .describe('Must equal the `iss` claim, byte for byte; `spiffe://` and the trust domain where SVIDs have no `iss`'),
+  trust_domain: z
+    .string()
+    .refine(isTrustDomain, 'a trust domain: lower-case letters, digits, dots, hyphens and underscores')
+    .optional()
+    .describe('Of a spiffe issuer alone, and needed there: the trust domain whose workloads it speaks for'),
   audience: audience
     .optional()
     .describe('A token must carry one of them; absent in an Issuer of signals alone, none of whose tokens are taken'),
@@ -75,11 +117,16 @@ export const issuerSchema = z.strictObject({
       replay: z.enum(['allow', 'once_per_purpose', 'once']).default('allow'),
     })
     .prefault({}),
+  token_review: tokenReview
+    .optional()
+    .describe('Has the API server look at each token last of all; of flavour kubernetes only'),
   environment: environmentSource.optional(),
   signals: signals.optional().describe('Lets it send signals (SSF); without it none of its signals are taken'),
 })
 
 /** An Issuer document as the loader hands it on. */
 export type IssuerPolicy = Readonly<z.infer<typeof issuerSchema>>
+/** The block that has tokens reviewed by the API server that issued them. */
+export type TokenReviewPolicy = NonNullable<IssuerPolicy['token_review']>
 /** The block that lets an Issuer send signals. */
 export type SignalsPolicy = NonNullable<IssuerPolicy['signals']>

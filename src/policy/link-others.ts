@@ -1,3 +1,4 @@
+import { issuerProblems } from './breadth/breadth.ts'
 import type { ExceptionPolicy } from './exception.ts'
 import type { GuardrailPolicy } from './guardrail.ts'
 import type { IssuerPolicy } from './issuer.ts'
@@ -16,7 +17,39 @@ export function checkIssuer(issuer: IssuerPolicy, linker: Linker): void {
       'add `audience` to take its tokens, or `signals` to take its signals',
     )
   }
+  if (issuer.token_review !== undefined) checkTokenReview(issuer.flavour, issuer.token_review.url, linker)
   issuer.signals?.speaks_for?.forEach((name, at) => void linker.refer('Issuer', name, ['signals', 'speaks_for', at]))
+  checkTrustDomain(issuer, linker)
+  for (const { severity, path, message, fix } of issuerProblems(issuer)) {
+    if (severity === 'error') linker.error(path, message, fix)
+    else linker.warn(path, message, fix)
+  }
+}
+
+function checkTokenReview(flavour: IssuerPolicy['flavour'], url: string, linker: Linker): void {
+  if (flavour !== 'kubernetes') {
+    linker.error(['token_review'], 'only Kubernetes reviews tokens', 'remove it, or write flavour: kubernetes')
+  }
+  if (!URL.canParse(url) || new URL(url).protocol !== 'https:') {
+    linker.error(['token_review', 'url'], 'a token is sent there, and it is not https', 'write an https URL')
+  }
+}
+
+function checkTrustDomain({ flavour, trust_domain: domain, audience }: IssuerPolicy, linker: Linker): void {
+  if (domain === undefined) return
+  if (flavour !== 'spiffe') {
+    linker.error(
+      ['trust_domain'],
+      'only an issuer of SPIFFE IDs has a trust domain',
+      'remove it, or write flavour: spiffe',
+    )
+  } else if (audience !== undefined && !linker.first(`trust domain ${domain}`)) {
+    linker.warn(
+      ['trust_domain'],
+      'another Issuer has the same trust domain, so SVIDs without `iss` are refused as of neither',
+      'keep one of them, unless every SVID of the trust domain carries an `iss`',
+    )
+  }
 }
 
 /** Refers to an Issuer whose tokens somebody presents; one of signals alone is of no use for that. */

@@ -1,4 +1,4 @@
-import { breadthProblems } from './breadth.ts'
+import { breadthProblems } from './breadth/breadth.ts'
 import { seconds } from './compile.ts'
 import { isShared, isStatic } from './credential.ts'
 import { productionEnvironments } from './fields.ts'
@@ -21,8 +21,7 @@ export function checkWorkload(workload: WorkloadPolicy, linker: Linker): void {
     )
   }
   checkMatch(workload, linker)
-  const production = workload.purposes.some(({ environment }) => productionEnvironments.has(environment))
-  if (workload.status === 'active' && production && workload.signoff === undefined) {
+  if (workload.status === 'active' && reachesProduction(workload) && workload.signoff === undefined) {
     linker.warn(['purposes'], 'without a sign-off the production purposes get nothing', 'add signoff: { by: …, on: … }')
   }
   if (workload.signoff !== undefined) checkPerson(workload.signoff.by, ['signoff', 'by'], linker)
@@ -36,6 +35,9 @@ export function checkWorkload(workload: WorkloadPolicy, linker: Linker): void {
   })
 }
 
+const reachesProduction = ({ purposes }: WorkloadPolicy): boolean =>
+  purposes.some(({ environment }) => productionEnvironments.has(environment))
+
 function checkMatch(workload: WorkloadPolicy, linker: Linker): void {
   const { issuer, claims } = workload.match
   const rules = claimRules(claims)
@@ -43,7 +45,11 @@ function checkMatch(workload: WorkloadPolicy, linker: Linker): void {
     ? linker.registry.Issuer.get(issuer)?.document
     : undefined
   if (known === undefined) return
-  for (const { severity, path, message, fix } of breadthProblems(rules, known)) {
+  for (const { severity, path, message, fix } of breadthProblems({
+    rules,
+    issuer: known,
+    production: reachesProduction(workload),
+  })) {
     const at = ['match', 'claims', ...(path ?? [])]
     if (severity === 'error') linker.error(at, message, fix)
     else linker.warn(at, message, fix)

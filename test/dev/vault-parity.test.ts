@@ -24,6 +24,7 @@ const vague: readonly [RegExp, string][] = [
   [/\b(?:[a-z_]+)_[0-9a-f]{8}\b/g, '<accessor>'],
   // What follows are the words of the database driver.
   [/error verifying connection: .*/g, 'error verifying connection: <why>'],
+  [/failed to execute query: .*/g, 'failed to execute query: <why>'],
 ]
 const vagueFields: Readonly<Record<string, string>> = {
   password: '<password>',

@@ -99,6 +99,28 @@ describe('an answer that is not what was asked for', () => {
     expect(await failed(engines, order({ engine: 'database' }))).toBeInstanceOf(AmbiguousMint)
   })
 
+  test.each([
+    ['about to be rotated', 0, { code: 'vault_unavailable', retryAfterSeconds: 5 }],
+    ['standing longer than was decided', 61, { code: 'engine_refused' }],
+  ])('the password of a static role that is %s is handed to nobody', async (_, ttl, refused) => {
+    const data = { username: 'u', password: 'canary-p', ttl, last_vault_rotation: '2026-11-22T12:00:00.123456789Z' }
+    const { engines } = await world({ 'database/static-creds/role': json(200, { data }) })
+    const asked = order({ engine: 'database', params: { staticRole: true } })
+    expect(await failed(engines, asked)).toMatchObject(refused)
+  })
+
+  test('a static role with a schedule says when it rotates next, and no period', async () => {
+    const data = { username: 'u', password: 'p', ttl: 50, last_vault_rotation: '2026-11-22T12:00:00.123456789Z' }
+    const answer = json(200, { data: { ...data, rotation_schedule: '0 * * * *', rotation_window: 3600 } })
+    const { engines } = await world({ 'database/static-creds/role': answer })
+    const minted = await engines.get('database')?.mint(order({ engine: 'database', params: { staticRole: true } }))
+    expect(minted?.rotation).toMatchObject({
+      rotatedAtMs: Date.UTC(2026, 10, 22, 12, 0, 0, 123),
+      everySeconds: undefined,
+    })
+    expect(minted?.rotation?.rotatesAtMs).toBe(minted?.expiresAtMs)
+  })
+
   const certificate = {
     certificate: 'canary',
     issuing_ca: 'canary',
@@ -190,6 +212,10 @@ describe('what Vault must allow', () => {
       'update auth/token/lookup-accessor',
       'update auth/token/revoke-accessor',
     ])
+    expect(needs(engines, { engine: 'database', params: { staticRole: true } }, 'wrapped')).toEqual([
+      'read database/static-creds/role',
+    ])
+    expect(needs(engines, { engine: 'rabbitmq' })).toContain('list sys/leases/lookup/rabbitmq/creds/role/')
     expect(needs(engines, { engine: 'pki' })).toEqual([
       'update pki/issue/role',
       'update pki/sign/role',

@@ -1,12 +1,9 @@
-// @peculiar/x509 needs the polyfill to be there first.
-import 'reflect-metadata'
-import { webcrypto } from 'node:crypto'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
-import * as x509 from '@peculiar/x509'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startIssuer, type TestIssuer } from '../support/issuer.ts'
+import { selfSigned } from '../support/self-signed.ts'
 import { scene } from './setup.ts'
 
 let issuer: TestIssuer
@@ -16,21 +13,9 @@ let certificate: string
 
 beforeAll(async () => {
   issuer = await startIssuer()
-  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
-  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
-  const made = await x509.X509CertificateGenerator.createSelfSigned({
-    name: 'CN=test issuer',
-    keys,
-    signingAlgorithm: algorithm,
-    extensions: [
-      new x509.BasicConstraintsExtension(true),
-      new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: 'localhost' }]),
-    ],
-  })
-  certificate = made.toString('pem')
-  const exported = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64')
-  const key = `-----BEGIN PRIVATE KEY-----\n${exported}\n-----END PRIVATE KEY-----\n`
-  server = createServer({ cert: certificate, key }, (_, response) => {
+  const tls = await selfSigned('test issuer')
+  certificate = tls.cert
+  server = createServer(tls, (_, response) => {
     response.setHeader('content-type', 'application/json')
     response.end(JSON.stringify(issuer.jwks()))
   })

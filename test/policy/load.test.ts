@@ -206,6 +206,24 @@ const mistakes: readonly [string, Record<string, string>, string][] = [
     edit('workload.yaml', '    renewable: true', '    delegation: { depth: 1, fan_out: 1, budget: 1 }'),
     'workload.yaml:18:17: only agents pass',
   ],
+  [
+    'reviews of tokens by what is no Kubernetes',
+    edit(
+      'issuer.yaml',
+      'flavour: kubernetes',
+      'flavour: gitlab\ntoken_review: { url: https://api, token_file: /t, ca_file: /c }',
+    ),
+    'issuer.yaml:4:15: only Kubernetes reviews tokens,',
+  ],
+  [
+    'reviews of tokens in the clear',
+    edit(
+      'issuer.yaml',
+      'environment:',
+      'token_review: { url: "http://api", token_file: /t, ca_file: /c }\nenvironment:',
+    ),
+    'issuer.yaml:7:22: a token is sent there, and it is not https,',
+  ],
   ['a policy that is a list', { ...base, 'z.yaml': '- a\n' }, 'z.yaml:1:1: a policy document is a map,'],
   [
     'a repeated key',
@@ -244,7 +262,7 @@ describe('what is allowed and worth a look is a warning', () => {
   const github = `${base['issuer.yaml']}`
     .replace('flavour: kubernetes', 'flavour: github-actions')
     .replaceAll('cluster-eu', 'github')
-    .replace('kubernetes.default.svc', 'github.example.com')
+    .replace('kubernetes.default.svc', 'github.example.com/_services/token')
   const pipeline = (claims: string): Record<string, string> => ({
     ...edit(
       'workload.yaml',
@@ -257,19 +275,21 @@ describe('what is allowed and worth a look is a warning', () => {
   test('a GitHub repository by name only', async () => {
     const warning = expect.stringContaining('add `repository_id` and `repository_owner_id`')
     expect(await warningsOf(pipeline('{ sub: "repo:acme/shop:ref:refs/heads/main" }'))).toEqual([warning])
-    expect(await warningsOf(pipeline('{ repository: acme/shop }'))).toEqual([warning])
+    expect(await warningsOf(pipeline('{ repository: acme/shop, ref: refs/heads/main }'))).toEqual([warning])
     expect(await warningsOf(pipeline('{ sub: "repo:acme@1/shop@2:ref:refs/heads/main" }'))).toEqual([])
-    expect(await warningsOf(pipeline('{ repository_id: "1", repository_owner_id: "2" }'))).toEqual([])
+    expect(
+      await warningsOf(pipeline('{ repository_id: "1", repository_owner_id: "2", ref: refs/heads/main }')),
+    ).toEqual([])
   })
   test('a GitLab project by path only; any project, and ids that are numbers, are errors', async () => {
     const job = (claims: string): Record<string, string> => ({
       ...pipeline(claims),
       'github.yaml': github.replace('flavour: github-actions', 'flavour: gitlab'),
     })
-    expect(await warningsOf(job('{ sub: "project_path:shop/app:ref_type:branch:ref:main" }'))).toEqual([
-      expect.stringContaining('add `project_id`'),
-    ])
-    expect(await warningsOf(job('{ project_id: "22", ref: main }'))).toEqual([])
+    expect(
+      await warningsOf(job('{ sub: "project_path:shop/app:ref_type:branch:ref:main", ref_protected: "true" }')),
+    ).toEqual([expect.stringContaining('add `project_id`')])
+    expect(await warningsOf(job('{ project_id: "22", ref_protected: "true" }'))).toEqual([])
     expect(await problemsOf(job('{ sub: "project_path:shop/*:ref_type:branch:ref:main" }'))).toEqual([
       expect.stringContaining('any project fits'),
     ])

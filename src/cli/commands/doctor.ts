@@ -56,6 +56,8 @@ async function run(args: readonly string[], io: Io): Promise<number> {
 
 // Each finding is told as soon as it is known: waiting for Vault and issuers can take seconds.
 async function examine(file: string | undefined, io: Io, tell: (findings: readonly Finding[]) => void): Promise<void> {
+  const { checkOwnToken } = await import('../doctor/own-token.ts')
+  tell([await checkOwnToken(io.environment)])
   const loaded = loadConfig({ file: file ?? io.environment.configFile, environment: io.environment })
   if (!loaded.ok) {
     tell(loaded.refusal.map(({ where, message, fix }) => bad('configuration', `${where}: ${message}`, fix)))

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { parseDuration } from '../../base/duration.ts'
 import { messageOf } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
+import { chosenBy, routesOf } from '../../identity/route.ts'
 import { createVerifier } from '../../identity/verify.ts'
 import { decodeUnverified } from '../../policy/claims.ts'
 import type { PolicySet } from '../../policy/compile.ts'
@@ -126,7 +127,8 @@ async function readToken(values: Values, io: Io): Promise<string> {
   }
 }
 
-async function verified(set: PolicySet, token: string, io: Io): Promise<Found> {
+/** Verifies a token as the broker would, with the keys of its issuer. */
+export async function verified(set: PolicySet, token: string, io: Io): Promise<Found> {
   const verifier = createVerifier({
     issuers: () => set.issuers,
     clock: io.clock,
@@ -144,20 +146,21 @@ async function verified(set: PolicySet, token: string, io: Io): Promise<Found> {
 
 function unverified(set: PolicySet, token: string): Found {
   const claims = decodeUnverified(token)
-  const issuer = set.issuers.find(({ url }) => url === claims?.iss)
   if (claims === undefined) {
     const reason = { rule: 'form', ok: false, detail: 'this is not a JSON Web Token' }
     return { identity: undefined, reasons: [reason], code: 'token_invalid' }
   }
-  if (issuer === undefined) {
-    const reason = { rule: 'issuer', ok: false, detail: `no Issuer has the url ${JSON.stringify(claims.iss ?? null)}` }
+  const issuer = chosenBy(claims, routesOf(set.issuers))
+  if ('nobody' in issuer) {
+    const reason = { rule: 'issuer', ok: false, detail: issuer.nobody }
     return { identity: undefined, reasons: [reason], code: 'issuer_unknown' }
   }
   const reasons = [{ rule: 'issuer', ok: true, detail: `${issuer.name}; the signature and the times were NOT checked` }]
   return { identity: identityOf(set, { issuer: issuer.name, claims }), reasons, code: undefined }
 }
 
-function refuseToken({ reasons, code }: Found, io: Io, asJson: boolean): number {
+/** Shows why a token is not accepted, and gives the exit status. */
+export function refuseToken({ reasons, code }: Found, io: Io, asJson: boolean): number {
   if (asJson) writeJson(io, { token: { ok: false, code, reasons } })
   else {
     const lines = reasons.map(({ rule, ok, detail }) => `  ${ok ? 'pass' : 'FAIL'}  ${rule}: ${detail}\n`)

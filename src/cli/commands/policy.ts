@@ -3,8 +3,10 @@ import { policyAcceptCommand, policyStatusCommand } from './policy-change.ts'
 import { policyDiffCommand } from './policy-diff.ts'
 import { policyExplainCommand } from './policy-explain.ts'
 import { policyCheckCommand, policySchemaCommand, policyTestCommand } from './policy-files.ts'
+import { policyNewCommand } from './policy-new.ts'
 
 const subcommands = [
+  policyNewCommand,
   policyCheckCommand,
   policyTestCommand,
   policyExplainCommand,

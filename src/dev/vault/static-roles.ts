@@ -49,7 +49,8 @@ export function createStaticRoles({ clock, poolOf, isTaken }: Deps): {
       pool,
       sql.map((statement) => filled(statement, values)),
     ).catch(() => {
-      throw new VaultError(500, '1 error occurred:\n\t* failed to execute query\n\n')
+      const said = 'error setting credentials: 1 error occurred:\n\t* failed to execute query: the database refused'
+      throw new VaultError(500, `1 error occurred:\n\t* ${said}\n\n\n\n`)
     })
     roles.get(name)?.timer.cancel()
     roles.set(name, { role, password, rotatedMs: clock.now(), timer: due(name, role.rotation_period * 1000) })

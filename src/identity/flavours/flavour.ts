@@ -10,8 +10,10 @@ export interface Flavour {
    * platforms served here leave it out or may.
    */
   readonly types: readonly string[]
+  /** Looks at the header before any key is touched, where the platform asks for more of it than the rest do. */
+  header?(header: Claims): Finding
   /** Looks at genuine claims. The first finding with a code refuses the token. */
-  check(claims: Claims): readonly Finding[]
+  check(claims: Claims, issuer: IssuerPolicy): readonly Finding[]
   /** A stable name for the unit of work the platform says this is, out of claims that passed `check`. */
   run(claims: Claims): string | undefined
 }

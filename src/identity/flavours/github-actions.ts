@@ -1,5 +1,6 @@
 import { type Finding, failed, passed, shown } from '../check.ts'
 import type { Claims } from '../identity.ts'
+import { disagreement } from './disagreement.ts'
 import type { Flavour } from './flavour.ts'
 
 const digits = /^[0-9]{1,20}$/
@@ -52,14 +53,9 @@ function subjectAgreement(claims: Claims): Finding {
   if (named === undefined) {
     return failed('token_invalid', rule, `${shown(sub)} is neither repo:OWNER/NAME:… nor repo:OWNER@ID/NAME@ID:…`)
   }
-  for (const [claim, value] of Object.entries(named)) {
-    const given = claims[claim]
-    // Names are compared without case, as GitHub does: a rename may change the case in one place first.
-    if (given === undefined) continue
-    if (typeof given !== 'string' || given.toLowerCase() !== value.toLowerCase()) {
-      return failed('token_invalid', rule, `sub says ${claim} ${shown(value)}, the claim ${shown(given)}`)
-    }
-  }
+  // Names are compared without case, as GitHub does: a rename may change the case in one place first.
+  const contradiction = disagreement(rule, named, claims, (a, b) => a.toLowerCase() === b.toLowerCase())
+  if (contradiction !== undefined) return contradiction
   return passed(
     rule,
     'repository_id' in named

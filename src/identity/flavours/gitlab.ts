@@ -20,7 +20,15 @@ export const gitlab: Flavour = {
   run: ({ job_id: id }) => (isNumber(id) ? `job/${id}` : undefined),
 }
 
-const idClaims = ['project_id', 'namespace_id', 'pipeline_id', 'job_id', 'user_id'] as const
+const idClaims = [
+  'project_id',
+  'namespace_id',
+  'pipeline_id',
+  'job_id',
+  'user_id',
+  'job_project_id',
+  'job_namespace_id',
+] as const
 
 function isNumber(value: unknown): value is string {
   if (typeof value !== 'string' || value.length === 0 || value.length > mostDigits) return false

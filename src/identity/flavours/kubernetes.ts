@@ -1,5 +1,6 @@
 import { type Finding, failed, passed, shown } from '../check.ts'
-import type { Claim, Claims } from '../identity.ts'
+import { member } from '../claim.ts'
+import type { Claim } from '../identity.ts'
 import type { Flavour } from './flavour.ts'
 
 // Namespaces are DNS labels and service accounts DNS subdomains.
@@ -56,9 +57,3 @@ function agreement(bound: Claim, namespace: string | undefined, account: string 
 
 const isUid = (value: Claim | undefined): value is string =>
   typeof value === 'string' && /^[0-9A-Za-z-]{1,64}$/.test(value)
-
-function member(value: Claim | undefined, name: string): Claim | undefined {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
-  const fields = value as Claims
-  return Object.hasOwn(fields, name) ? fields[name] : undefined
-}
