@@ -1,21 +1,21 @@
-import { newId } from './base/ids.ts'
-import { ok, type Result, refuse } from './base/result.ts'
-import type { Caller, Issued, Pending } from './broker/caller.ts'
+import { ok, type Refusal, type Result, refuse } from './base/result.ts'
+import { eachSoon } from './base/several.ts'
+import type { Caller, Issued, IssuedSet, Pending } from './broker/caller.ts'
+import { allAllowed, answerOf, refusedAll, spanOf } from './broker/composite.ts'
 import { type BrokerDeps, createStages } from './broker/stages.ts'
 import { createVerbs, type Verbs } from './broker/verbs.ts'
 import type { CredentialRequest } from './contract/credential.ts'
 import type { Renewed } from './contract/grant.ts'
-import { openGrant } from './grants/grant.ts'
 
-export type { Caller, Issued, Pending } from './broker/caller.ts'
+export type { Caller, Issued, IssuedSet, Pending } from './broker/caller.ts'
 
 /**
  * What anyone can ask of the broker. Every verb verifies the caller, refuses by value, records what it did, and throws
  * `BrokerFault` when something it needs failed.
  */
 export interface Broker extends Verbs {
-  /** `key` is the caller's Idempotency-Key: with it, a retry after a lost answer replaces the grant that nobody has seen. */
-  issue(caller: Caller, request: CredentialRequest, key?: string): Promise<Result<Issued | Pending>>
+  /** `key` is the caller's Idempotency-Key: with it, a retry after a lost answer replaces what nobody has seen. */
+  issue(caller: Caller, request: CredentialRequest, key?: string): Promise<Result<Issued | IssuedSet | Pending>>
   renew(caller: Caller, id: string, ttl: string | undefined): Promise<Result<Renewed>>
 }
 
@@ -24,8 +24,15 @@ export function createBroker(deps: BrokerDeps): Broker {
   const stages = createStages(deps)
   const { desk, trace } = stages
 
-  /** token → identity → decision → (hold) → (task) → (approval) → grant → intent → mint → record → (receipt) → answer. */
-  async function issue(caller: Caller, request: CredentialRequest, key?: string): Promise<Result<Issued | Pending>> {
+  /**
+   * token → identity → decision → (hold) → (task) → (approval) → grant → intent → mint → record → (receipt) → answer. Each part of the
+   * request, and most have one, goes through a stage before any goes through the next.
+   */
+  async function issue(
+    caller: Caller,
+    request: CredentialRequest,
+    key?: string,
+  ): Promise<Result<Issued | IssuedSet | Pending>> {
     const entered = await desk.enter(caller, { purpose: request.purpose })
     if (!entered.ok) return entered
     const { by } = entered.value
@@ -33,46 +40,30 @@ export function createBroker(deps: BrokerDeps): Broker {
     const asked = await stages.wanted(entered.value, request, caller, key)
     if (!asked.ok) return desk.refused(entered.value, asked.refusal, { purpose: request.purpose })
 
-    const decision = await trace('policy.decide', {}, () => stages.decide(entered.value, asked.value))
-    if (decision.effect === 'deny') {
-      // Also a purpose that policy does not know is on record: whoever changes the policies sees what was asked for.
-      const { purpose, credential } = request
-      return desk.refused(entered.value, decision.refusal, {
-        purpose,
-        ...(credential && { credential }),
-        ...decision.subject,
-      })
-    }
-    const { access } = decision
+    const decisions = await trace('policy.decide', {}, () => stages.decide(entered.value, asked.value))
+    const allowed = await allAllowed(desk, entered.value, asked.value, decisions)
+    if (!allowed.ok) return allowed
+    const refused = (refusal: Refusal) => refusedAll(desk, entered.value, allowed.value, refusal)
 
-    const free = stages.notHeld(entered.value, access, asked.value)
-    if (!free.ok) return desk.refused(entered.value, free.refusal, access)
+    const free = stages.notHeld(entered.value, allowed.value)
+    if (!free.ok) return refused(free.refusal)
 
-    const wanted = await stages.inTask(entered.value, asked.value)
-    if (!wanted.ok) return desk.refused(entered.value, wanted.refusal, access)
+    const parts = await stages.inTask(entered.value, allowed.value)
+    if (!parts.ok) return refused(parts.refusal)
 
-    const gate = await stages.approval(entered.value, decision, wanted.value, request)
-    if (!gate.ok) return desk.refused(entered.value, gate.refusal, access)
+    const gate = await stages.approval(entered.value, parts.value, request)
+    if (!gate.ok) return refused(gate.refusal)
     if (gate.value.status === 'pending') return ok(gate.value)
 
-    const opening = openGrant(
-      newId('gr', deps.clock.now()),
-      access,
-      stages.originOf(entered.value, wanted.value, access, gate.value),
-      deps.clock.now(),
-    )
-    const opened = await trace('grants.open', { 'writ.grant': opening.id }, () =>
-      stages.open(opening, access, wanted.value, entered.value),
-    )
-    if (!opened.ok) return desk.refused(entered.value, opened.refusal, access)
+    const openings = stages.openings(entered.value, parts.value, gate.value)
+    const opened = await trace('grants.open', spanOf(openings), () => stages.open(openings, entered.value))
+    if (!opened.ok) return refused(opened.refusal)
 
-    const intent = await trace('ledger.intent', { 'writ.grant': opening.id }, () =>
-      stages.recordIntent(opened.value, access, by),
-    )
-    const issued = await stages.proved(await stages.mint(intent, access, wanted.value.params, by), request)
-    const held = await stages.stillWanted(entered.value, issued.grant)
-    if (!held.ok) return desk.refused(entered.value, held.refusal, access)
-    return ok({ status: 'issued', body: stages.issuedBody(issued, access), secret: issued.minted.secret })
+    const intended = await trace('ledger.intent', spanOf(openings), () => stages.recordIntents(opened.value, by))
+    const issued = await eachSoon(await stages.mint(intended, entered.value), (part) => stages.proved(part, request))
+    const held = await stages.stillWanted(entered.value, issued)
+    if (!held.ok) return refused(held.refusal)
+    return ok(answerOf(issued, stages.issuedBody))
   }
 
   /** A fresh token and a fresh decision under the policy of now; when the reason is gone, so is the credential. */

@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path'
 import { type Clock, systemClock } from './base/clock.ts'
-import { BrokerFault, messageOf } from './base/errors.ts'
+import { messageOf } from './base/errors.ts'
 import type { Log } from './base/log.ts'
 import { releaseMemory } from './base/memory.ts'
 import { createTrace } from './base/trace.ts'
@@ -8,13 +8,13 @@ import { createBrake } from './broker/brake.ts'
 import { createJustified } from './broker/justified.ts'
 import { createBroker } from './broker.ts'
 import { createClosers } from './compose/closers.ts'
+import { openEngines } from './compose/engines.ts'
 import { keptTokens } from './compose/kept-tokens.ts'
 import { openLedger } from './compose/ledger.ts'
 import { policyRecord } from './compose/policy-record.ts'
 import { resume } from './compose/resume.ts'
 import { openVault, vaultsWord } from './compose/vault.ts'
 import type { Config } from './config/config.ts'
-import { createEngines, type Engines } from './engines/registry.ts'
 import { createApprovals } from './grants/approvals.ts'
 import { createEnder } from './grants/end.ts'
 import { endAll } from './grants/end-all.ts'
@@ -32,6 +32,7 @@ import type { EntryLogs } from './http/entry-logs.ts'
 import { createMetrics } from './http/metrics.ts'
 import { startServer } from './http/server.ts'
 import type { IssuersOptions } from './identity/issuers.ts'
+import { createProofs } from './identity/proof.ts'
 import { setLifeSeconds } from './identity/set.ts'
 import { createVerifier } from './identity/verify.ts'
 import { createRefusals } from './ledger/refusals.ts'
@@ -107,7 +108,8 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       onLost: () => void reconciler.demand({ dryRun: false, by: byBroker('vault token lost') }).catch(() => {}),
     })
     opened.push(() => session.close())
-    const engine = engineOr(createEngines(session, clock))
+    const credentials = () => policies.current().credentials
+    const { engine, tokenKeys } = openEngines({ session, issuer: config.url, credentials, clock, log })
 
     const approvals = createApprovals({ state, ledger, clock })
     const vaultAway = () => !session.ready().ok
@@ -149,7 +151,6 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       log,
     })
     opened.push(resumed.stop)
-    const credentials = () => policies.current().credentials
     const { everyMs, concurrency: atOnce, perSecond } = config.reconcile
     const reconciler = createReconciler({
       registry,
@@ -172,7 +173,17 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
     const entryIndex = createEntryIndex({ ledger, dir: config.ledger.dir, clock, log })
     opened.push(() => entryIndex.close())
     const grants = { registry, tasks, approvals, orders, ender, justified, reconciler, signals }
-    const stages = { verifier, policies, state, ledger, refusals, sealer, engine, ...grants }
+    const stages = {
+      verifier,
+      proofs: createProofs({ url: config.url, state, clock }),
+      policies,
+      state,
+      ledger,
+      refusals,
+      sealer,
+      engine,
+      ...grants,
+    }
     const broker = createBroker({ ...stages, leasesEndMs: session.leasesEndMs, entryIndex, clock, log, trace })
 
     const draining = new AbortController()
@@ -198,6 +209,7 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
       clock,
       limits: { maxInFlight: config.limits.concurrency, requestMs: config.limits.requestTimeoutMs },
       draining: draining.signal,
+      tokenKeys,
       publishedLog: { log: ledger, public: config.ledger.public },
       docsUrlBase: config.url,
       version,
@@ -248,14 +260,6 @@ export async function compose(config: Config, options: ComposeOptions): Promise<
 
 /** Entries from which reading the ledger, and judging what it left, leave more behind than a broker weighs. */
 const manyEntries = 20_000
-
-function engineOr(engines: Engines) {
-  return (kind: string) => {
-    const engine = engines.get(kind)
-    if (engine === undefined) throw new BrokerFault('internal', `this version has no engine ${kind}`)
-    return engine
-  }
-}
 
 const listenOf = ({ listen }: Config) => ({
   host: listen.host,

@@ -14,7 +14,9 @@ export {
   type CredentialRequest,
   credentialRequestSchema,
   type IssuedCredential,
+  type IssuedSet,
   issuedCredentialSchema,
+  issuedSetSchema,
   type PendingApproval,
   pendingApprovalSchema,
 } from './contract/credential.ts'

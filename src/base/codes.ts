@@ -73,8 +73,8 @@ const table = {
   proof_invalid: {
     status: 401,
     title: 'The proof of possession is not valid',
-    detail: 'The proof does not match the key, the request or the token.',
-    fix: 'Sign a new proof for this request with the key the token is bound to (RFC 9449).',
+    detail: 'A proof is needed and is missing, or it does not match the key, the request or the token.',
+    fix: 'Send one `DPoP` header (RFC 9449): a new proof for this token, method and path below the public URL of the broker, by the key the token is bound to; for `delivery: jwe` by an EC or RSA key of your own.',
   },
   workload_unknown: {
     status: 403,

@@ -4,8 +4,9 @@ import { publicRandom } from './random.ts'
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz'
 
 type Branded<Prefix extends string> = `${Prefix}_${string}`
-type Prefixes = 'gr' | 'tsk' | 'ap' | 'rev' | 'rq'
+type Prefixes = 'gr' | 'cmp' | 'tsk' | 'ap' | 'rev' | 'rq'
 export type GrantId = Branded<'gr'>
+export type CompositeId = Branded<'cmp'>
 export type TaskId = Branded<'tsk'>
 export type ApprovalId = Branded<'ap'>
 export type RevocationId = Branded<'rev'>

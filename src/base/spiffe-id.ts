@@ -5,8 +5,8 @@ export interface SpiffeId {
   readonly path: readonly string[]
 }
 
-/** Greatest length of a SPIFFE ID in bytes, which are characters: it is ASCII (SPIFFE-ID section 2.3). */
-export const maxSpiffeIdLength = 2048
+// In bytes, which are characters: it is ASCII (SPIFFE-ID section 2.3).
+const maxSpiffeIdLength = 2048
 
 const scheme = 'spiffe://'
 const domain = /^[a-z0-9._-]{1,255}$/

@@ -11,8 +11,8 @@ import type { Recorded } from './mint.ts'
 import type { BrokerDeps } from './stages.ts'
 import { expiryOf, rotationText } from './views.ts'
 
-/** A recorded secret, and its receipt where one was asked for. */
-type Proved = Recorded & { readonly proof?: string | null }
+/** With its receipt, where one was asked for. */
+type Proved<R extends Recorded = Recorded> = R & { readonly proof?: string | null }
 
 /** Between a recorded secret and its caller. */
 export interface Delivering {
@@ -20,7 +20,7 @@ export interface Delivering {
    * Where the request waits for its receipt: with the receipt, or null when there is none within a second, and with the grant as
    * it is by then. Never keeps a minted credential from its caller.
    */
-  proved(recorded: Recorded, request: CredentialRequest): Promise<Proved>
+  proved<R extends Recorded>(recorded: R, request: CredentialRequest): Promise<Proved<R>>
   /**
    * Whether the secret may leave: its task may have ended, a switch been pulled, a signal come, or other policies come into force, while
    * Vault was minting. Ends the grant if not.

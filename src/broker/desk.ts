@@ -3,7 +3,9 @@ import { ok, type Refusal, type Result } from '../base/result.ts'
 import type { Trace } from '../base/trace.ts'
 import type { Party } from '../grants/authority.ts'
 import { byCaller, type Provenance } from '../grants/provenance.ts'
+import type { Holder } from '../identity/holder.ts'
 import type { Identity } from '../identity/identity.ts'
+import type { Proofs } from '../identity/proof.ts'
 import { claimUse } from '../identity/replay.ts'
 import type { Verifier } from '../identity/verify.ts'
 import type { Refusals } from '../ledger/refusals.ts'
@@ -19,13 +21,15 @@ export interface Entered {
   readonly identity: Identity
   readonly party: Party
   readonly policies: PolicySet
+  /** The key that the caller has proved it holds, where it sent a proof. */
+  readonly holder?: Holder
   /** Who did it, for every entry this call causes. */
   readonly by: Provenance
 }
 
 /** The front desk: who calls, and the record of those who were turned away. */
 export interface Desk {
-  /** Verifies the token and counts its use. A refusal is already recorded. */
+  /** Verifies the token, and the proof where one is sent or needed, and counts the use of both. A refusal is already recorded. */
   enter(caller: Caller, use?: { purpose: string }): Promise<Result<Entered>>
   /** Records a refusal and returns it. */
   refused(
@@ -38,6 +42,7 @@ type Refused = { readonly ok: false; readonly refusal: Refusal }
 
 interface Deps {
   readonly verifier: Verifier
+  readonly proofs: Proofs
   readonly state: State
   readonly refusals: Refusals
   readonly signals: Pick<Signals, 'check'>
@@ -45,7 +50,7 @@ interface Deps {
   readonly trace: Trace
 }
 
-export function createDesk({ verifier, state, refusals, signals, policies, trace }: Deps): Desk {
+export function createDesk({ verifier, proofs, state, refusals, signals, policies, trace }: Deps): Desk {
   return {
     async enter(caller, use) {
       const verified = await trace('identity.verify', {}, () => verifier.verify(caller.token))
@@ -58,7 +63,13 @@ export function createDesk({ verifier, state, refusals, signals, policies, trace
       }
       const identity = verified.value
       const set = policies()
-      const entered = { identity, policies: set, ...introduce(identity, set, caller) }
+      const introduced = { identity, policies: set, ...introduce(identity, set, caller) }
+      const proved = await trace('identity.proof', {}, () => proofs.check(caller.proof, caller.token, identity))
+      if (!proved.ok) {
+        await refusals.record({ ...introduced.by, purpose: use?.purpose }, proved.refusal)
+        return proved
+      }
+      const entered = proved.value === undefined ? introduced : heldBy(proved.value, introduced)
       const trusted = await signals.check(identity)
       if (!trusted.ok) {
         await refusals.record({ ...entered.by, purpose: use?.purpose }, trusted.refusal)
@@ -80,6 +91,12 @@ export function createDesk({ verifier, state, refusals, signals, policies, trace
     },
   }
 }
+
+const heldBy = (holder: Holder, entered: Entered): Entered => ({
+  ...entered,
+  holder,
+  by: { ...entered.by, jkt: holder.jkt },
+})
 
 /** What the policies say the token's bearer is. Two matching workloads are nobody: `decide` names them. */
 function introduce(identity: Identity, set: PolicySet, caller: Caller): { party: Party; by: Provenance } {

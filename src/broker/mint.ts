@@ -4,6 +4,7 @@ import { BrokerFault, messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Trace } from '../base/trace.ts'
 import { timeText } from '../contract/fields.ts'
+import { mintedAs } from '../engines/delivery.ts'
 import type { Engine, LeaseHandle, Minted, MintOrder } from '../engines/engine.ts'
 import { AmbiguousMint } from '../engines/faults.ts'
 import { about } from '../grants/end.ts'
@@ -12,6 +13,7 @@ import type { Provenance } from '../grants/provenance.ts'
 import type { Registry } from '../grants/registry.ts'
 import type { Position } from '../ledger/ledger.ts'
 import type { Access } from '../policy/decision.ts'
+import type { Entered } from './desk.ts'
 import { rotationText } from './views.ts'
 
 interface Deps {
@@ -40,10 +42,16 @@ export async function mintAndRecord(
   grant: Grant,
   access: Access,
   callerParams: Readonly<Record<string, string>>,
-  by: Provenance,
+  { by, holder }: Pick<Entered, 'by' | 'holder'>,
 ): Promise<Recorded> {
   const engine = deps.engine(access.target.engine)
-  const minted = await mintOrFail(deps, engine, grant, orderOf(grant, access, callerParams), by)
+  const minted = await mintOrFail(
+    deps,
+    engine,
+    grant,
+    { ...orderOf(grant, access, callerParams), ...(holder && { holder: { jkt: holder.jkt } }) },
+    by,
+  )
   try {
     const handle = minted.handle?.reveal()
     const lease = handle === undefined ? undefined : deps.sealLease(handle)
@@ -122,6 +130,6 @@ function orderOf(grant: Grant, access: Access, callerParams: Readonly<Record<str
     },
     callerParams,
     ttlSeconds: access.ttlSeconds,
-    delivery: access.delivery,
+    delivery: mintedAs(access.delivery),
   }
 }

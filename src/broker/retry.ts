@@ -3,9 +3,9 @@ import { ok, type Result, refuse } from '../base/result.ts'
 import type { Grant, RetryKey } from '../grants/grant.ts'
 import type { Registry } from '../grants/registry.ts'
 
-/** A request that carries an Idempotency-Key: how the key is remembered, and the last grant of it, if there was one. */
+/** A request that carries an Idempotency-Key: how the key is remembered, and the grants of its last use, if there was one. */
 export interface Retry extends RetryKey {
-  readonly before: Grant | undefined
+  readonly before: readonly Grant[]
 }
 
 /** A key that came this often within its memory is no retry any more. */
@@ -31,17 +31,19 @@ const fieldsOf = (value: object): readonly (readonly [string, unknown])[] =>
 
 /**
  * The key of a request for a credential and what it came to before. It is remembered for as long as its grant lives and an hour.
- * Refuses `request_invalid` when it came with another request.
+ * Each use has as many grants as its request has parts. Refuses `request_invalid` when it came with another request.
  * @see draft-ietf-httpapi-idempotency-key-header section 2.6; a secret cannot be answered twice, so a retry replaces
  */
-export async function retryOf(registry: Registry, key: RetryKey): Promise<Result<Retry>> {
-  const uses = await registry.find([`key=${key.key}`], { limit: mostUses })
-  const before = uses.at(-1)
-  if (before !== undefined && before.retry?.request !== key.request) {
+export async function retryOf(registry: Registry, key: RetryKey, parts: number): Promise<Result<Retry>> {
+  const grants = await registry.find([`key=${key.key}`], { limit: mostUses * parts })
+  const last = grants.at(-1)
+  if (last !== undefined && last.retry?.request !== key.request) {
     return refuse('request_invalid', 'idempotency_key', 'the key was sent with another request; take a new one')
   }
-  if (uses.length >= mostUses) {
+  if (grants.length >= mostUses * parts) {
     return refuse('state_conflict', 'idempotency_key', `the key was used ${mostUses} times; take a new one`)
   }
-  return ok({ ...key, before })
+  const ofLastUse = ({ id, composite }: Grant): boolean =>
+    composite === undefined ? id === last?.id : composite === last?.composite
+  return ok({ ...key, before: grants.filter(ofLastUse) })
 }

@@ -2,12 +2,17 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { problemSchema } from '../contract/problem.ts'
 import { CommandError, exit } from './command.ts'
 import { ProblemError } from './problem-error.ts'
+import type { Prover } from './prover.ts'
 import type { TokenSource } from './token/source.ts'
 
 /** A broker, and who calls it. */
 export interface Target {
   readonly url: string
   readonly token: TokenSource
+  /** Where a key is proved with each call. */
+  readonly prover?: Prover | undefined
+  /** The name by which the broker knows itself, where it is another than `url`: what a proof is made for. */
+  readonly publicUrl?: string | undefined
 }
 
 /** One call of a broker. */
@@ -74,11 +79,15 @@ export async function openStream(to: Target, call: Call, stop: AbortSignal): Pro
 
 async function open(to: Target, { method, path, body, headers }: Call, signal: AbortSignal): Promise<Response> {
   const token = await to.token()
+  const url = `${to.publicUrl ?? to.url}${path}`
+  const proof = await to.prover?.proofFor({ method, url, token })
   try {
     return await fetch(`${to.url}${path}`, {
       method,
       headers: {
-        authorization: `Bearer ${token}`,
+        ...(proof === undefined
+          ? { authorization: `Bearer ${token}` }
+          : { authorization: `DPoP ${token}`, dpop: proof }),
         accept: 'application/json, application/problem+json, text/*',
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         ...headers,

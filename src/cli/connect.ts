@@ -1,5 +1,7 @@
+import type { KeyObject } from 'node:crypto'
 import { type Io, UsageError } from './command.ts'
 import { type BrokerClient, createBrokerClient } from './http-client.ts'
+import { canDecrypt, createProver, freshKey, readKey } from './prover.ts'
 import { createTokenSource } from './token/source.ts'
 
 /** Options of every command that talks to a broker. */
@@ -8,6 +10,8 @@ export const clientOptions = {
   'token-file': { type: 'string' },
   'token-from': { type: 'string' },
   audience: { type: 'string' },
+  'dpop-key': { type: 'string' },
+  'public-url': { type: 'string' },
 } as const
 
 /** The lines of a help text that explain `clientOptions`. */
@@ -16,18 +20,25 @@ export const clientHelp = `  --url URL           the broker (default: WRIT_URL)
                       WRIT_TOKEN_FROM, then what the platform offers; writ doctor says which)
   --token-from NAME   the platform to get it from, without looking which one this is: github-actions, gitlab,
                       terraform, buildkite, circleci, kubernetes, spiffe, aws, azure, google
-  --audience NAME     audience of the token, where the platform lets it be chosen (default: the broker's URL)`
+  --audience NAME     audience of the token, where the platform lets it be chosen (default: the broker's URL)
+  --dpop-key FILE     prove with each call that this private key is held (RFC 9449): a JWK or PEM of an EC, RSA or Ed25519 key
+  --public-url URL    what a proof is made for, where the broker's own \`url\` is not the address it is reached at`
 
-/** The broker that the options or `WRIT_URL` name. @throws UsageError when none is named or it is no URL. */
-export function connect(
-  values: {
-    url?: string | undefined
-    'token-file'?: string | undefined
-    'token-from'?: string | undefined
-    audience?: string | undefined
-  },
-  io: Io,
-): BrokerClient {
+interface ClientValues {
+  readonly url?: string | undefined
+  readonly 'token-file'?: string | undefined
+  readonly 'token-from'?: string | undefined
+  readonly audience?: string | undefined
+  readonly 'dpop-key'?: string | undefined
+  readonly 'public-url'?: string | undefined
+  readonly delivery?: string | undefined
+}
+
+/**
+ * The broker that the options or `WRIT_URL` name. Without a key of the user's own, one that lives as long as this process is proved where
+ * the secret is to be encrypted to it. @throws UsageError when none is named or it is no URL, and for a key that does not serve
+ */
+export function connect(values: ClientValues, io: Io): BrokerClient {
   const url = brokerUrl(values.url, io)
   const token = createTokenSource({
     file: values['token-file'],
@@ -35,15 +46,26 @@ export function connect(
     environment: io.environment,
     audience: values.audience ?? url,
   })
-  return createBrokerClient({ url, token })
+  const key = proofKey(values)
+  const publicUrl = values['public-url'] === undefined ? undefined : httpUrl('--public-url', values['public-url'])
+  return createBrokerClient({ url, token, publicUrl, prover: key && createProver(key, io.clock) })
+}
+
+function proofKey({ 'dpop-key': file, delivery }: ClientValues): KeyObject | undefined {
+  if (file === undefined) return delivery === 'jwe' ? freshKey() : undefined
+  const key = readKey(file)
+  if (delivery !== 'jwe' || canDecrypt(key)) return key
+  throw new UsageError('--delivery jwe needs an EC or RSA key; what --dpop-key names can only sign')
 }
 
 /** The address that `--url` or `WRIT_URL` names, without a slash at its end. @throws UsageError when none is named or it is no URL */
 export function brokerUrl(given: string | undefined, io: Io): string {
-  const url = (given ?? io.environment.brokerUrl)?.replace(/\/+$/, '')
+  const url = given ?? io.environment.brokerUrl
   if (url === undefined) throw new UsageError('which broker? give --url or set WRIT_URL')
-  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
-    throw new UsageError('the address of the broker is not an http:// or https:// URL')
-  }
-  return url
+  return httpUrl('the address of the broker', url)
+}
+
+function httpUrl(what: string, text: string): string {
+  if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return text.replace(/\/+$/, '')
+  throw new UsageError(`${what} is not an http:// or https:// URL`)
 }

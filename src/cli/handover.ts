@@ -14,12 +14,12 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { messageOf } from '../base/errors.ts'
-import type { IssuedCredential } from '../contract/credential.ts'
+import type { CredentialRequest } from '../contract/credential.ts'
 import type { Descriptors } from './child.ts'
 import { CommandError, exit, type Io, UsageError } from './command.ts'
-import { type Format, type FormatValues, formatOptions, type Render } from './formats/format.ts'
-import { formatNamed, refuseUnused, refuseWrapped } from './formats/table.ts'
-import { splitPair } from './obtain.ts'
+import { type Format, type FormatValues, formatOptions, rendering } from './formats/format.ts'
+import { formatNamed, refuseUnfit, refuseUnused } from './formats/table.ts'
+import { type IssuedAnswer, splitPair } from './obtain.ts'
 import { isVariable } from './secret-fields.ts'
 import { printable } from './terminal.ts'
 
@@ -39,7 +39,7 @@ interface Part {
   /** A descriptor by its number, or a file by the variable that names it. */
   readonly to: number | string
   readonly format: Format
-  readonly render: Render
+  readonly render: ReturnType<typeof rendering>
 }
 
 /** What was put where the command finds it. */
@@ -57,9 +57,9 @@ export interface Handover {
  */
 export function parseHandover(
   values: HandoverValues,
-  delivery: string | undefined,
+  request: CredentialRequest,
   io: Io,
-): ((issued: IssuedCredential) => Handover) | undefined {
+): ((issued: IssuedAnswer) => Handover) | undefined {
   const named = [...(values.fd ?? []).map(descriptorOf), ...(values.file ?? []).map(fileOf)]
   const twice = named.find(({ to }, at) => named.findIndex((other) => other.to === to) !== at)
   if (twice !== undefined) throw new UsageError(`${twice.option} ${twice.to} is given twice`)
@@ -68,8 +68,8 @@ export function parseHandover(
     named.map(({ format }) => format),
   )
   const parts = named.map(({ option, to, format }): Part => {
-    refuseWrapped(delivery, option, format)
-    return { to, format, render: format.prepare({ values, mapping: [], terminal: false }) }
+    refuseUnfit(request, option, format)
+    return { to, format, render: rendering(format, { values, mapping: [], terminal: false }) }
   })
   if (parts.length === 0) return undefined
   const memory = folderInMemory(io)
@@ -120,7 +120,7 @@ function folderInMemory(io: Io): string {
   )
 }
 
-function place(issued: IssuedCredential, parts: readonly Part[], memory: string, io: Io): Handover {
+function place(issued: IssuedAnswer, parts: readonly Part[], memory: string, io: Io): Handover {
   const folder = mkdtempSync(join(memory, 'writ-'))
   const descriptors = new Map<number, number>()
   const files: string[] = []

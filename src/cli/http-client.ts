@@ -4,7 +4,9 @@ import { type ApprovalView, approvalSchema } from '../contract/approval.ts'
 import {
   type CredentialRequest,
   type IssuedCredential,
+  type IssuedSet,
   issuedCredentialSchema,
+  issuedSetSchema,
   type PendingApproval,
   pendingApprovalSchema,
 } from '../contract/credential.ts'
@@ -57,8 +59,11 @@ import { followEntries } from './event-stream.ts'
 
 /** The broker as the commands see it. Every verb throws `ProblemError` when the broker says no, `CommandError` otherwise. */
 export interface BrokerClient {
-  /** With a key of its own, so that it can ask again once when the answer is lost: that replaces what nobody has seen. */
-  issue(request: CredentialRequest): Promise<IssuedCredential | PendingApproval>
+  /**
+   * With a key of its own, so that it can ask again once when the answer is lost: that replaces what nobody has seen. The secret is in
+   * the open, also where it came as a JWE.
+   */
+  issue(request: CredentialRequest): Promise<IssuedCredential | IssuedSet | PendingApproval>
   grant(id: string): Promise<GrantView>
   grants(filter: Readonly<Record<string, string>>): Promise<GrantList>
   renew(grant: string, ttl?: string): Promise<Renewed>
@@ -117,9 +122,19 @@ export function createBrokerClient(to: Target): BrokerClient {
   return {
     async issue(request) {
       const answer = await send(to, post('/v1/credentials', request, again()))
-      return answer.status === 202
-        ? understood(pendingApprovalSchema, answer, to.url)
+      if (answer.status === 202) return understood(pendingApprovalSchema, answer, to.url)
+      const issued = Array.isArray(request.credential)
+        ? understood(issuedSetSchema, answer, to.url)
         : understood(issuedCredentialSchema, answer, to.url)
+      try {
+        return await openedAll(issued, request, to)
+      } catch (error) {
+        // Nobody will ever use what could not be opened, or came in the open.
+        for (const { grant } of 'credentials' in issued ? issued.credentials : [issued]) {
+          await send(to, post(`/v1/grants/${id(grant)}/revoke`, { reason: 'it could not be opened' })).catch(() => {})
+        }
+        throw error
+      }
     },
     grant: (grant) => call(grantSchema, get(`/v1/grants/${id(grant)}`)),
     grants: (filter) => call(grantListSchema, get(`/v1/grants?${new URLSearchParams(filter)}`)),
@@ -162,6 +177,25 @@ export function createBrokerClient(to: Target): BrokerClient {
     },
     events: (filter, after, stop) => followEntries(to, filter, after, stop),
   }
+}
+
+async function openedAll(
+  answer: IssuedCredential | IssuedSet,
+  request: CredentialRequest,
+  to: Target,
+): Promise<IssuedCredential | IssuedSet> {
+  if (!('credentials' in answer)) return opened(answer, request, to)
+  return { ...answer, credentials: await Promise.all(answer.credentials.map((one) => opened(one, request, to))) }
+}
+
+/** The credential with its secret in the open, wherever it was encrypted to the key of this client. */
+async function opened(issued: IssuedCredential, request: CredentialRequest, to: Target): Promise<IssuedCredential> {
+  if (issued.delivery !== 'jwe') {
+    if (request.delivery !== 'jwe') return issued
+    throw new CommandError(exit.fault, `${to.url} delivered the secret ${issued.delivery}, and jwe was asked for`)
+  }
+  if (to.prover === undefined) throw new CommandError(exit.fault, 'the secret is encrypted, and no key was proved')
+  return { ...issued, secret: await to.prover.open(issued) }
 }
 
 /** The same request once more when the answer is lost; the key says that it is the same. */

@@ -4,6 +4,7 @@ import {
   type CredentialRequest,
   credentialRequestSchema,
   type IssuedCredential,
+  type IssuedSet,
   type PendingApproval,
 } from '../contract/credential.ts'
 import { CommandError, exit, type Io, UsageError } from './command.ts'
@@ -13,7 +14,7 @@ import { printable } from './terminal.ts'
 /** Options that say which credential is wanted; `get` and `exec` share them. */
 export const requestOptions = {
   purpose: { type: 'string' },
-  credential: { type: 'string' },
+  credential: { type: 'string', multiple: true },
   ttl: { type: 'string' },
   task: { type: 'string' },
   reason: { type: 'string' },
@@ -25,18 +26,19 @@ export const requestOptions = {
 
 /** The lines of a help text that explain `requestOptions`. */
 export const requestHelp = `  --purpose P         why the credential is needed, as the Workload document names it
-  --credential C      which one, when the purpose names more than one
+  --credential C      which one, when the purpose names more than one; repeated, several at once, all or nothing
   --ttl 15m           how long it is needed; policy may give less, never more
   --task T            the task it belongs to; it ends with the task
   --reason TEXT       for the record, and for whoever approves
-  --delivery D        plain or wrapped (a token that unwraps the secret once)
+  --delivery D        plain, wrapped (a token that unwraps the secret once), or jwe (encrypted on its way to a key of this
+                      process, or to that of --dpop-key, and opened here)
   --param K=V         a parameter the credential accepts; K=@FILE reads the value from a file; may be repeated
   --approval AP       collect what this approval allows
   --wait              when a person must approve first, wait until they have`
 
 interface RequestValues {
   readonly purpose?: string | undefined
-  readonly credential?: string | undefined
+  readonly credential?: string[] | undefined
   readonly ttl?: string | undefined
   readonly task?: string | undefined
   readonly reason?: string | undefined
@@ -48,7 +50,8 @@ interface RequestValues {
 /** Checks the options against the wire shape before anything is sent. @throws UsageError naming the option. */
 export function toRequest(values: RequestValues): CredentialRequest {
   if (values.purpose === undefined) throw new UsageError('--purpose is missing')
-  const { purpose, credential, ttl, task, reason, approval, delivery } = values
+  const { purpose, ttl, task, reason, approval, delivery } = values
+  const credential = values.credential?.length === 1 ? values.credential[0] : values.credential
   const given = { purpose, credential, ttl, task, reason, approval, delivery, params: toParams(values.param ?? []) }
   const parsed = credentialRequestSchema.safeParse(
     Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
@@ -84,6 +87,12 @@ function readValue(name: string, path: string): string {
   }
 }
 
+/** What a request for one credential or several was answered with. */
+export type IssuedAnswer = IssuedCredential | IssuedSet
+
+export const credentialsOf = (answer: IssuedAnswer): readonly IssuedCredential[] =>
+  'credentials' in answer ? answer.credentials : [answer]
+
 const pollEveryMs = 2_000
 
 /**
@@ -96,7 +105,7 @@ export async function obtain(
   wait: boolean,
   io: Io,
   giveUp: () => boolean = () => false,
-): Promise<IssuedCredential | PendingApproval> {
+): Promise<IssuedAnswer | PendingApproval> {
   const answer = await client.issue(request)
   if (!('approval' in answer) || !wait) return answer
   const { approval, approvers, expires_at } = answer
@@ -112,11 +121,22 @@ export async function obtain(
   return client.issue({ ...request, approval })
 }
 
-/** Says that a person must act first, and how to go on; for when nobody waits. */
-export function explainPending(pending: PendingApproval, io: Io): number {
+/**
+ * Says that a person must act first, and how to go on; for when nobody waits. What is delivered `jwe` is approved for one key, and a key
+ * that is not in a file is gone with this process.
+ */
+export function explainPending(
+  pending: PendingApproval,
+  values: { readonly delivery?: string | undefined; readonly 'dpop-key'?: string | undefined },
+  io: Io,
+): number {
+  const keyIsLost = values.delivery === 'jwe' && values['dpop-key'] === undefined
+  const again = keyIsLost
+    ? 'the approval is for the key of this call: ask with --wait, or with the same --dpop-key FILE each time'
+    : `send the same request again with --approval ${pending.approval}, or use --wait`
   io.stderr(
     `writ: ${printable(pending.approvers.join(', '))} must approve first: writ approve ${pending.approval}\n` +
-      `  fix: send the same request again with --approval ${pending.approval}, or use --wait (until ${pending.expires_at})\n`,
+      `  fix: ${again} (until ${pending.expires_at})\n`,
   )
   return exit.unavailable
 }

@@ -10,7 +10,9 @@ export const approvalSchema = z
     approved_by: z.array(z.string()),
     workload: nameField,
     purpose: nameField,
-    credential: nameField,
+    credential: z
+      .union([nameField, z.array(nameField)])
+      .describe('One credential, or all of a set, for which one yes stands'),
     environment: z.string(),
     ttl_seconds: z.int(),
     reason: z.string(),

@@ -19,7 +19,11 @@ export const textField = (max: number): z.ZodString =>
     .max(max)
     .regex(/^(?:[\n\t]|\P{Cc})*$/u, 'no control characters')
 
+/** Credentials that one request can ask for. */
+export const mostParts = 10
+
 export const grantIdField = z.string().regex(/^gr_[0-9a-hjkmnp-tv-z]{26}$/, 'a grant id')
+export const compositeIdField = z.string().regex(/^cmp_[0-9a-hjkmnp-tv-z]{26}$/, 'the id of a set')
 export const taskIdField = z.string().regex(/^tsk_[0-9a-hjkmnp-tv-z]{26}$/, 'a task id')
 export const approvalIdField = z.string().regex(/^ap_[0-9a-hjkmnp-tv-z]{26}$/, 'an approval id')
 

@@ -1,5 +1,13 @@
 import { z } from 'zod'
-import { approvalIdField, grantIdField, nameField, revocationIdField, taskIdField, timeField } from './fields.ts'
+import {
+  approvalIdField,
+  compositeIdField,
+  grantIdField,
+  nameField,
+  revocationIdField,
+  taskIdField,
+  timeField,
+} from './fields.ts'
 
 const digestField = z.string().regex(/^[0-9a-f]{64}$/, 'SHA-256 in lower-case hexadecimal')
 // Text as the ledger holds it, compared as a whole.
@@ -21,10 +29,16 @@ const entryTerms = {
   grant: grantIdField.optional(),
   task: taskIdField.optional(),
   approval: approvalIdField.optional(),
+  composite: compositeIdField.optional().describe('What was issued together, all or nothing'),
   revocation: revocationIdField.optional().describe('The order to revoke that caused it'),
   policy: digestField.optional().describe('Digest of the policy set that was in force'),
   request: exactText.optional().describe('The `x-request-id` of the request that caused it'),
   token: digestField.optional().describe('Fingerprint of the token that was presented'),
+  jkt: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{43}$/, 'a SHA-256 thumbprint in base64url')
+    .optional()
+    .describe('Thumbprint (RFC 7638) of the key that the caller proved it holds'),
   code: z.string().max(64).optional().describe('Code of a refusal or a failure'),
   subject: exactText.optional().describe('Subject of the token of whoever did it'),
   id: exactText

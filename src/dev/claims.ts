@@ -1,7 +1,10 @@
 import { randomUUID } from 'node:crypto'
+import { awsIssuer } from '../base/aws-issuer.ts'
 import type { Claim } from '../identity/identity.ts'
 import type { IssuerPolicy } from '../policy/issuer.ts'
 import type { ClaimPattern } from '../policy/workload.ts'
+import { cloudClaims } from './cloud-claims.ts'
+import { pipelineClaims } from './pipeline-claims.ts'
 
 /** Claims under construction. */
 export type MutableClaims = { [name: string]: Claim }
@@ -157,9 +160,12 @@ function gitlabClaims(asked: MutableClaims): MutableClaims {
   }
 }
 
-/** Claims as the platform of that flavour would write them around those a workload asks for. */
-export function shapeFor(flavour: IssuerPolicy['flavour'], asked: MutableClaims): MutableClaims {
-  if (flavour === 'kubernetes') return layer(kubernetesClaims(asked), asked)
+/** Claims as the platform of that issuer would write them around those a workload asks for. */
+export function shapeFor(issuer: IssuerPolicy, asked: MutableClaims): MutableClaims {
+  const { flavour, url } = issuer
+  const other = cloudClaims(issuer, asked) ?? pipelineClaims(issuer, asked)
+  if (other !== undefined) return layer(other, asked)
+  if (flavour === 'kubernetes' || awsIssuer(url) === 'eks') return layer(kubernetesClaims(asked), asked)
   if (flavour === 'github-actions') return layer(githubClaims(asked), asked)
   if (flavour === 'gitlab') return layer(gitlabClaims(asked), asked)
   return { sub: 'example', ...asked }

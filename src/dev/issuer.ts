@@ -118,7 +118,7 @@ function reply(response: ServerResponse, status: number, body: unknown): void {
 }
 
 /**
- * Starts the issuer on loopback: `/.well-known/openid-configuration`, `/jwks`, `POST /dev/token`, `POST /dev/signal` and
+ * Starts the issuer on loopback: `/.well-known/openid-configuration`, `/jwks`, `/bundle` (the same keys as a SPIFFE trust bundle), `POST /dev/token`, `POST /dev/signal` and
  * `POST /dev/rotate`.
  * Whoever can reach it on this machine can be anyone, which is what it is for; it must never be trusted outside `writ dev`.
  * `policies` gives the set as it is now, so that an edit counts for the next token.
@@ -182,6 +182,9 @@ export async function startDevIssuer(options: {
       })
     }
     if (route === 'GET /jwks') return reply(response, 200, { keys: signer.published() })
+    if (route === 'GET /bundle') {
+      return reply(response, 200, { keys: signer.published().map((key) => ({ ...key, use: 'jwt-svid' })) })
+    }
     if (!['POST /dev/token', 'POST /dev/signal', 'POST /dev/rotate'].includes(route)) {
       return reply(response, 404, { error: 'not found' })
     }
@@ -213,7 +216,10 @@ export async function startDevIssuer(options: {
     token,
     signal,
     rotate: signer.rotate,
-    keysFor: (issuer) => (isSignedHere(issuer) ? { jwks_url: `${url}/jwks` } : issuer.keys),
+    keysFor(issuer) {
+      if (!isSignedHere(issuer)) return issuer.keys
+      return { jwks_url: issuer.flavour === 'spiffe' ? `${url}/bundle` : `${url}/jwks` }
+    },
     async stop() {
       server.closeAllConnections()
       await new Promise<void>((resolve) => server.close(() => resolve()))

@@ -75,7 +75,7 @@ function workloadClaims(set: PolicySet, name: string): Bearer | undefined {
   const { match, purposes } = workload.policy
   const asked = fillPattern(match.claims) as MutableClaims
   const environments = purposes.map((purpose) => purpose.environment)
-  return { issuer, claims: shapeFor(issuer.flavour, layer(environmentClaim(issuer, environments), asked)) }
+  return { issuer, claims: shapeFor(issuer, layer(environmentClaim(issuer, environments), asked)) }
 }
 
 function personClaims(set: PolicySet, subject: string): Bearer | undefined {

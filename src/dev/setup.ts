@@ -197,7 +197,14 @@ async function token(session: VaultSession, mount: string, group: Group): Promis
   }
 }
 
-const prepare: Readonly<Record<string, Prepare>> = { database, pki, ssh, kv, token }
+async function transit(session: VaultSession, mount: string, group: Group): Promise<void> {
+  for (const role of byRole(group).keys()) {
+    if (!(await found(session, `${mount}/keys/${role}`)))
+      await session.write(`${mount}/keys/${role}`, { type: 'ecdsa-p256' })
+  }
+}
+
+const prepare: Readonly<Record<string, Prepare>> = { database, pki, ssh, kv, token, transit }
 
 function byRole(group: Group): ReadonlyMap<string, Group> {
   const roles = new Map<string, Group>()

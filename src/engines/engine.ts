@@ -1,7 +1,7 @@
 import type { GrantId } from '../base/ids.ts'
 import type { Secret } from '../base/secret.ts'
 
-/** How the secret travels: in the response, or behind a Vault response-wrapping token that the caller unwraps itself. */
+/** How Vault hands the secret out: in its response, or behind a Vault response-wrapping token that the caller unwraps itself. */
 export type Delivery = 'plain' | 'wrapped'
 
 /** What a Credential document says about how to mint, after its own engine's schema accepted it. */
@@ -44,6 +44,8 @@ export interface MintOrder {
   readonly callerParams: Readonly<Record<string, string>>
   readonly ttlSeconds: number
   readonly delivery: Delivery
+  /** The key that the caller has proved it holds: what is signed for this grant can be bound to it (`cnf`, RFC 7800). */
+  readonly holder?: { readonly jkt: string }
 }
 
 /** The handle that ends a secret. It is itself a secret: whoever holds it can act on the lease. */
@@ -70,6 +72,7 @@ export interface PublicId {
     | 'client_id'
     | 'username'
     | 'wrapping_accessor'
+    | 'jwt_id'
   readonly value: string
 }
 

@@ -140,6 +140,7 @@ const errorClasses: readonly (readonly [pattern: RegExp, name: string, hint: str
     'unknown role',
     'create the role, or correct `role` in the Credential',
   ],
+  [/signing key not found/i, 'unknown key', 'create the transit key, or correct `key` in the Credential'],
   [
     /no handler for route|unsupported path|route entry not found/i,
     'no such mount',

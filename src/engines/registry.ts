@@ -9,6 +9,8 @@ import { createPkiEngine } from './pki.ts'
 import { createRabbitmqEngine } from './rabbitmq.ts'
 import { createSshEngine } from './ssh.ts'
 import { createTokenEngine } from './token.ts'
+import { createTransitEngine } from './transit.ts'
+import { createTransitKeys, type TransitKeys } from './transit-keys.ts'
 import type { VaultSession } from './vault-session.ts'
 import { createMintWrapped, defaultWrapPolicy } from './wrapped.ts'
 
@@ -18,15 +20,20 @@ export interface Engines {
   readonly kinds: readonly string[]
 }
 
+export interface EngineOptions {
+  readonly wrapPolicy?: string
+  /** `iss` of the access tokens that are signed: the public URL of the broker. Without it none are. */
+  readonly issuer?: string
+  /** Shared with whoever serves their public halves. */
+  readonly transitKeys?: TransitKeys
+}
+
 /** Every engine over one session. A new kind is one file and one line here. */
-export function createEngines(
-  session: VaultSession,
-  clock: Clock,
-  options: { readonly wrapPolicy?: string } = {},
-): Engines {
+export function createEngines(session: VaultSession, clock: Clock, options: EngineOptions = {}): Engines {
   const leases = createLeases(session, clock)
   const mintWrapped = createMintWrapped(session, clock, options.wrapPolicy ?? defaultWrapPolicy)
   const deps = { session, leases, mintWrapped, clock }
+  const { issuer, transitKeys: keys = createTransitKeys(session, clock) } = options
   const engines = [
     createDatabaseEngine(deps),
     createPkiEngine(deps),
@@ -35,6 +42,7 @@ export function createEngines(
     createRabbitmqEngine(deps),
     createTokenEngine(deps),
     ...leasedKinds.map((kind) => createLeasedEngine(deps, kind)),
+    createTransitEngine({ ...deps, keys, issuer }),
   ].map((engine) => withinTokenLife(engine, session, clock))
   const byKind = new Map(engines.map((engine) => [engine.kind, engine]))
   return { get: (kind) => byKind.get(kind), kinds: [...byKind.keys()] }

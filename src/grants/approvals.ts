@@ -25,7 +25,8 @@ export interface Approval {
   readonly owner: string
   readonly purpose: string
   readonly environment: string
-  readonly credential: string
+  /** What it is for: one credential, or those of a set. */
+  readonly credentials: readonly string[]
   readonly ttlSeconds: number
   readonly reason: string
   readonly requestedAtMs: number
@@ -35,7 +36,7 @@ export interface Approval {
 
 export interface Approvals {
   /** The pending approval for exactly this request: a new one, or the one already asked for. Refuses `limit_reached`. */
-  ask(access: Access, order: AskOrder): Promise<Result<Approval>>
+  ask(accesses: readonly [Access, ...Access[]], order: AskOrder): Promise<Result<Approval>>
   get(id: string): Promise<Approval | undefined>
   pendingFor(teams: readonly string[]): Promise<readonly Approval[]>
   /** Refuses `role_required` to the requester and to those whose team may not, `state_conflict` when it is settled. */
@@ -106,10 +107,10 @@ export function createApprovals({ state, ledger, clock }: { state: State; ledger
   }
 
   return {
-    async ask(access, order) {
+    async ask(accesses, order) {
       const [known] = await load(await state.find('approval', [`digest=${order.digest}`, 'pending'], { limit: 1 }))
       if (known !== undefined && known.expiresAtMs > clock.now()) return ok(known)
-      const approval = newApproval(access, order, clock.now())
+      const approval = newApproval(accesses, order, clock.now())
       const place = { label: pendingOf(approval.workload), max: mostPending }
       const { outcome } = await state.insert('approval', approval.id, approval, indexingOf(approval), [place])
       if (outcome === 'limited') return limited()
@@ -120,6 +121,7 @@ export function createApprovals({ state, ledger, clock }: { state: State; ledger
         level: approval.level,
         approvers: [...approval.approvers],
         digest: approval.digest,
+        credentials: approval.credentials.length === 1 ? undefined : [...approval.credentials],
         ttl: approval.ttlSeconds,
         reason: order.reason === '' ? undefined : order.reason,
         expires: timeText(approval.expiresAtMs),
@@ -203,7 +205,8 @@ const concerns = ({ requester, approvedBy }: Approval, person: string): boolean 
 const limited = (): Result<never> =>
   refuse('limit_reached', 'approvals.pending', `${mostPending} wait for an answer already`, 60)
 
-function newApproval(access: Access, order: AskOrder, now: number): Approval {
+function newApproval(accesses: readonly [Access, ...Access[]], order: AskOrder, now: number): Approval {
+  const [access] = accesses
   return {
     id: newId('ap', now),
     status: 'pending',
@@ -216,8 +219,8 @@ function newApproval(access: Access, order: AskOrder, now: number): Approval {
     owner: access.owner,
     purpose: access.purpose,
     environment: access.environment,
-    credential: access.credential,
-    ttlSeconds: access.ttlSeconds,
+    credentials: accesses.map(({ credential }) => credential),
+    ttlSeconds: Math.max(...accesses.map(({ ttlSeconds }) => ttlSeconds)),
     reason: order.reason,
     requestedAtMs: now,
     expiresAtMs: now + approvalLifeMs,
@@ -274,9 +277,12 @@ const about = (approval: Approval) => ({
   owner: approval.owner,
   purpose: approval.purpose,
   environment: approval.environment,
-  credential: approval.credential,
+  credential: approval.credentials.length === 1 ? approval.credentials[0] : undefined,
   approval: approval.id,
 })
+
+const oneOrAll = ([first = '', ...others]: readonly string[]): string | string[] =>
+  others.length === 0 ? first : [first, ...others]
 
 /** The approval as its requester and its approvers see it. */
 export const approvalView = (approval: Approval): ApprovalView => ({
@@ -287,7 +293,7 @@ export const approvalView = (approval: Approval): ApprovalView => ({
   approved_by: [...approval.approvedBy],
   workload: approval.workload,
   purpose: approval.purpose,
-  credential: approval.credential,
+  credential: oneOrAll(approval.credentials),
   environment: approval.environment,
   ttl_seconds: approval.ttlSeconds,
   reason: approval.reason,

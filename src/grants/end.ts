@@ -242,6 +242,7 @@ export function about(grant: Grant) {
     grant: grant.id,
     task: grant.task,
     approval: grant.approval,
+    composite: grant.composite,
   }
 }
 

@@ -1,5 +1,6 @@
-import type { GrantId, TaskId } from '../base/ids.ts'
-import type { Delivery, MintTarget, PublicId } from '../engines/engine.ts'
+import type { CompositeId, GrantId, TaskId } from '../base/ids.ts'
+import type { Delivery } from '../contract/credential.ts'
+import type { MintTarget, PublicId } from '../engines/engine.ts'
 import type { EndReason, EntryBody } from '../ledger/entry.ts'
 import type { Access, Ceiling } from '../policy/decision.ts'
 
@@ -21,6 +22,8 @@ export interface Grant {
   readonly task: TaskId | undefined
   readonly approval: string | undefined
   readonly reason: string
+  /** The set it was issued with, all of it or nothing. */
+  readonly composite?: CompositeId
   /** The how many-th grant of its task it is. */
   readonly taskGrant?: number
   /** What its caller can recognise it by when the answer was lost, and the grant that it replaces for that reason. */
@@ -84,7 +87,10 @@ export type GrantEntry = Extract<
 >
 
 /** Where a grant comes from: the token's issuer and subject, the request, the task and approval it rests on. */
-export type GrantOrigin = Pick<Grant, 'issuer' | 'subject' | 'reason' | 'task' | 'approval' | 'retry' | 'params'>
+export type GrantOrigin = Pick<
+  Grant,
+  'issuer' | 'subject' | 'reason' | 'task' | 'approval' | 'composite' | 'retry' | 'params'
+>
 
 /** What no grant has before it is issued. */
 const unborn = {
@@ -157,6 +163,7 @@ export function grantOfIntent(
     task: entry.task as TaskId | undefined,
     approval: entry.approval,
     reason: entry.reason ?? '',
+    ...(entry.composite !== undefined && { composite: entry.composite as CompositeId }),
     ...(entry.task_grant !== undefined && { taskGrant: entry.task_grant }),
     ...(entry.idempotency_key !== undefined && { retry: retryOf(entry, entry.idempotency_key) }),
     ...(entry.caller_params !== undefined && { params: entry.caller_params }),

@@ -26,6 +26,8 @@ interface Thing {
   readonly indexes: number[]
   /** Whether the last of them moved the end of a grant, which the next one that does replaces. */
   moved: boolean
+  /** That the set it belongs to was issued as a whole. */
+  whole?: number
   /** When the secret expires; absent where there is none, or it does not. */
   expiresMs?: number
   /** The how many-th grant of its task it is. */
@@ -74,6 +76,11 @@ export function createOpenEntries(options: {
     if (ended.length > 2 * mostEnded) ended.splice(0, ended.length - mostEnded)
   }
 
+  function followWhole(grant: string, index: number): void {
+    const thing = open.get(grant)
+    if (thing !== undefined) thing.whole = index
+  }
+
   function followPolicies(entry: Entry, index: number): void {
     if (entry.kind === 'policy.held') held = index
     if (entry.kind === 'finding.closed' && entry.finding === heldFinding) held = undefined
@@ -86,6 +93,7 @@ export function createOpenEntries(options: {
       followPolicies(entry, index)
       const id = subjectOf(entry)
       if (id !== undefined) follow(id, entry, index)
+      if (entry.kind === 'composite.issued') for (const part of entry.parts) followWhole(part, index)
       const untilMs = options.usedUntilMs(entry)
       if (untilMs !== undefined) uses.remember(untilMs, [index])
     },
@@ -136,8 +144,11 @@ function effectUntilMs(entry: Entry, { expiresMs = 0 }: Thing): number {
   return holds && entry.expires !== undefined ? Date.parse(entry.expires) : 0
 }
 
-const indexesOf = ({ indexes, lastGrant }: Thing): readonly number[] =>
-  lastGrant === undefined ? indexes : [...indexes, ...lastGrant.indexes]
+const indexesOf = ({ indexes, whole, lastGrant }: Thing): readonly number[] => [
+  ...indexes,
+  ...(whole === undefined ? [] : [whole]),
+  ...(lastGrant === undefined ? [] : lastGrant.indexes),
+]
 
 function subjectOf(entry: Entry): string | undefined {
   if (entry.kind.startsWith('grant.')) return entry.grant

@@ -11,6 +11,8 @@ export interface Provenance {
   readonly trace?: string | undefined
   readonly token?: string | undefined
   readonly policy?: string | undefined
+  /** The key that the caller has proved it holds. */
+  readonly jkt?: string | undefined
 }
 
 /** Provenance of something a verified caller did. */

@@ -26,10 +26,15 @@ const rateKey = (workload: string, purpose: string): string => `rate=${workload}
 /** Grants on top of State: where they are found, and the one way they change. */
 export interface Registry {
   /**
-   * Takes the place of a grant under its limits, unless `admit` refuses. Nothing comes between that question and the place: an order
-   * that is given before is heeded, and one that is given after finds the grant. Refuses `limit_reached`.
+   * Takes the places of the grants of one request under the limits of its purpose, all of them or none, unless `admit` refuses. Nothing
+   * comes between that question and the places: an order that is given before is heeded, and one that is given after finds the grants.
+   * Refuses `limit_reached`.
    */
-  open(grant: Grant, limits: Access['limits'], admit?: () => Result<void>): Promise<Result<void>>
+  open(
+    grants: readonly [Grant, ...Grant[]],
+    limits: Access['limits'],
+    admit?: () => Result<void>,
+  ): Promise<Result<void>>
   get(id: string): Promise<Grant | undefined>
   /** Applies `change` to the present grant, again if somebody else was first; `undefined` from `change` leaves it. */
   update(id: GrantId, change: (grant: Grant) => Grant | undefined): Promise<Grant | undefined>
@@ -51,7 +56,7 @@ export interface Registry {
   highestGeneration(): number
   /** Live grants of a task. */
   liveOfTask(task: string): Promise<number>
-  /** Live grants of an Idempotency-Key: one or none. */
+  /** Live grants of an Idempotency-Key: those of one request or none. */
   liveOfKey(key: string): Promise<number>
   due(limit: number): Promise<readonly Grant[]>
   /** Puts a replayed grant in place. */
@@ -176,16 +181,18 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
   const inTurn = createTurns<GrantId>()
 
   return {
-    async open(grant, limits, admit) {
+    async open(grants, limits, admit) {
+      const [first] = grants
       if (limits.perMinute !== undefined) {
-        const key = rateKey(grant.workload, grant.purpose)
-        const { retryAfterMs } = await state.hit(key, limits.perMinute, rateWindowMs)
+        const key = rateKey(first.workload, first.purpose)
+        const { retryAfterMs } = await state.hit(key, limits.perMinute, rateWindowMs, grants.length)
         if (retryAfterMs > 0) return limited('limits.per_minute', limits.perMinute, Math.ceil(retryAfterMs / 1000))
       }
-      const places = placesOf(grant, limits)
+      const places = placesOf(first, limits, grants.length)
       const admitted = admit?.()
       if (admitted?.ok === false) return admitted
-      const inserted = await state.insert('grant', grant.id, grant, indexingOf(grant, clock.now()), places)
+      const added = grants.map((grant) => ({ id: grant.id, value: grant, indexing: indexingOf(grant, clock.now()) }))
+      const inserted = await state.insertAll('grant', added, places)
       if (inserted.outcome === 'limited') {
         const full = places.find(({ label }) => label === inserted.label)
         if (full?.rule === 'idempotency_key') return sameKeyAtOnce()
@@ -248,12 +255,16 @@ export function createRegistry({ state, ledger, clock }: { state: State; ledger:
   }
 }
 
-/** What is limited, by which rule, and the label that counts it. */
-function placesOf(grant: Grant, limits: Access['limits']): readonly (LabelLimit & { readonly rule: string })[] {
+/** What is limited, by which rule, and the label that counts it, for a request of that many grants. */
+function placesOf(
+  grant: Grant,
+  limits: Access['limits'],
+  grants: number,
+): readonly (LabelLimit & { readonly rule: string })[] {
   const { active, taskActive } = limits
   return [
-    // One key never holds two secrets, whoever asks at once.
-    ...(grant.retry === undefined ? [] : [{ rule: 'idempotency_key', label: liveOfKey(grant.retry.key), max: 1 }]),
+    // One key never holds the secrets of two requests, whoever asks at once.
+    ...(grant.retry === undefined ? [] : [{ rule: 'idempotency_key', label: liveOfKey(grant.retry.key), max: grants }]),
     ...(active === undefined
       ? []
       : [{ rule: 'limits.active', label: `live=${grant.workload}/${grant.purpose}`, max: active }]),

@@ -28,6 +28,8 @@ export async function replay(deps: {
   recall?: (stored: StoredEntry) => Promise<void>
 }): Promise<{ readonly entries: number }> {
   const grants = new Map<string, Grant>()
+  /** Sets that were issued as a whole. */
+  const whole = new Set<string>()
   const tasks = new Map<string, Task>()
   const approvals = new Map<string, Approval>()
   const orders = new Map<string, OrderRecord>()
@@ -37,6 +39,7 @@ export async function replay(deps: {
   for await (const stored of deps.entries) {
     entries++
     applyToGrants(grants, stored, { share, since })
+    if (stored.entry.kind === 'composite.issued') whole.add(stored.entry.composite ?? '')
     applyToTasks(tasks, stored.entry)
     applyToApprovals(approvals, stored.entry)
     applyToOrders(orders, stored.entry)
@@ -44,7 +47,7 @@ export async function replay(deps: {
   }
   for (const grant of grants.values()) {
     const mintLost = grant.status !== 'ended' && grant.ledger.issued === undefined
-    const restored = resumed(grant, tasks, deps.clock.now())
+    const restored = resumed(grant, { tasks, whole }, deps.clock.now())
     await deps.registry.restore({ ...restored, mintLost })
   }
   for (const task of tasks.values())
@@ -59,8 +62,17 @@ export async function replay(deps: {
 const matters = ({ completedAtMs, holdUntilMs = 0, liftedAtMs }: OrderRecord, since: number, now: number): boolean =>
   completedAtMs === undefined || completedAtMs >= since || (liftedAtMs === undefined && holdUntilMs > now)
 
-/** What is ending goes on ending, and so does what hangs on a task that has ended: a crash may have come in between. */
-function resumed(grant: Grant, tasks: ReadonlyMap<string, Task>, nowMs: number): Grant {
+/**
+ * What is ending goes on ending, and so does what hangs on a task that has ended: a crash may have come in between. What belongs to a
+ * set that was not issued as a whole was handed to nobody.
+ */
+function resumed(
+  grant: Grant,
+  { tasks, whole }: { tasks: ReadonlyMap<string, Task>; whole: ReadonlySet<string> },
+  nowMs: number,
+): Grant {
+  const partial = grant.status === 'active' && grant.composite !== undefined && !whole.has(grant.composite)
+  if (partial) return { ...grant, status: 'ending', cause: 'issuance_failed', retryAtMs: nowMs }
   const orphaned = grant.status === 'active' && grant.task !== undefined && tasks.get(grant.task)?.status !== 'open'
   if (orphaned) return { ...grant, status: 'ending', cause: 'task_ended', retryAtMs: nowMs }
   return grant.status === 'ending' ? { ...grant, retryAtMs: nowMs } : grant
@@ -156,7 +168,7 @@ function applyToApprovals(approvals: Map<string, Approval>, entry: Entry): void 
         owner: entry.owner ?? '',
         purpose: entry.purpose ?? '',
         environment: entry.environment ?? '',
-        credential: entry.credential ?? '',
+        credentials: entry.credentials ?? [entry.credential ?? ''],
         ttlSeconds: entry.ttl,
         reason: entry.reason ?? '',
         requestedAtMs: Date.parse(entry.time),

@@ -44,10 +44,13 @@ export interface Tasks {
   stillOpen(id: TaskId | undefined): Promise<boolean>
   /** Its holder is at work: the time until the next heartbeat begins anew. Refuses `state_conflict` once it is over. */
   hear(id: TaskId): Promise<Result<Task>>
-  /** Counts one more grant of it and returns how many that makes. Refuses `limit_reached` at `max`, `state_conflict` once it is over. */
-  count(id: TaskId, max: number | undefined): Promise<Result<number>>
-  /** Takes back what was counted for a grant that got no place. */
-  uncount(id: TaskId): Promise<void>
+  /**
+   * Counts one more grant of it, or so many at once, and returns how many that makes. Refuses `limit_reached` beyond `max`,
+   * `state_conflict` once it is over.
+   */
+  count(id: TaskId, max: number | undefined, grants?: number): Promise<Result<number>>
+  /** Takes back what was counted for grants that got no place. */
+  uncount(id: TaskId, grants?: number): Promise<void>
   /** Ends the task, then every live grant that hangs on it, several at a time. */
   end(
     task: Task,
@@ -242,9 +245,9 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
       return task !== undefined && isOpen(task, clock.now())
     },
     hear: (id) => whileOpen(id, (task) => ok({ ...task, heardAtMs: clock.now() })),
-    async count(id, max) {
+    async count(id, max, grants = 1) {
       const counted = await whileOpen(id, (task) => {
-        const granted = (task.granted ?? 0) + 1
+        const granted = (task.granted ?? 0) + grants
         if (max === undefined || granted <= max) return ok({ ...task, granted })
         return limited(
           'task.grants',
@@ -255,8 +258,8 @@ export function createTasks({ state, ledger, registry, ender, clock }: Deps): Ta
       })
       return counted.ok ? ok(counted.value.granted ?? 0) : counted
     },
-    async uncount(id) {
-      await move(id, (task) => ok({ ...task, granted: Math.max(0, (task.granted ?? 0) - 1) }))
+    async uncount(id, grants = 1) {
+      await move(id, (task) => ok({ ...task, granted: Math.max(0, (task.granted ?? 0) - grants) }))
     },
     end: (task, { cause, outcome, by }) => endFor(task, () => cause, { outcome, by: () => by }),
     async endDue(limit) {

@@ -4,6 +4,7 @@ import type { GrantId } from '../base/ids.ts'
 import type { Log } from '../base/log.ts'
 import type { Broker } from '../broker.ts'
 import type { Readiness } from '../contract/readiness.ts'
+import type { TokenKeySet } from '../engines/token-key-set.ts'
 import type { PublishedLog } from '../ledger/log/published.ts'
 import type { Env } from './incoming.ts'
 import { defaultLimits, type Limits } from './limits.ts'
@@ -26,6 +27,7 @@ import { reportRoutes } from './routes/reports.ts'
 import { revocationRoutes } from './routes/revocations.ts'
 import { signalRoutes } from './routes/signals.ts'
 import { taskRoutes } from './routes/tasks.ts'
+import { tokenKeyRoutes } from './routes/token-keys.ts'
 
 export interface AppDeps {
   readonly broker: Broker
@@ -39,6 +41,8 @@ export interface AppDeps {
   readonly draining: AbortSignal
   /** The log that is published under `/log/`, to everybody when it is public and to auditors when it is not. */
   readonly publishedLog: { readonly log: PublishedLog; readonly public: boolean }
+  /** Public keys of the access tokens that are signed. */
+  readonly tokenKeys: TokenKeySet
   /** The public URL of the broker without a trailing slash; links to the documentation start with it. */
   readonly docsUrlBase: string
   readonly version?: string
@@ -78,6 +82,7 @@ export function createApp(deps: AppDeps): App {
     ...policyRoutes(broker),
     ...signalRoutes(broker),
     ...reconcileRoutes(broker),
+    ...tokenKeyRoutes(deps.tokenKeys),
     ...healthRoutes(deps.readiness),
     ...metricsRoutes(deps.metrics),
     ...openApiRoutes(() => routes, deps.version ?? '0.0.0', docsUrlBase),

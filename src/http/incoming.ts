@@ -48,13 +48,20 @@ export function hasUnreadBody(c: Context<Env>): boolean {
 }
 
 /** Calls `undelivered` when the connection ends before the whole answer was handed to the operating system. */
-export function watchDelivery(c: Context<Env>, grant: GrantId, undelivered: (grant: GrantId) => void): void {
+export function watchDelivery(
+  c: Context<Env>,
+  grants: readonly GrantId[],
+  undelivered: (grant: GrantId) => void,
+): void {
+  const lost = (): void => {
+    for (const grant of grants) undelivered(grant)
+  }
   const outgoing = bindings(c).outgoing
   if (outgoing === undefined) return
-  if (outgoing.destroyed) undelivered(grant)
+  if (outgoing.destroyed) lost()
   else {
     outgoing.once('close', () => {
-      if (!outgoing.writableFinished) undelivered(grant)
+      if (!outgoing.writableFinished) lost()
     })
   }
 }

@@ -2,6 +2,7 @@ import { OpenAPIHono, type RouteConfig } from '@hono/zod-openapi'
 import { z } from 'zod'
 import { type Code, codes } from '../base/codes.ts'
 import { problemSchema } from '../contract/problem.ts'
+import { maxProofLength } from '../identity/proof.ts'
 import { alwaysCodes, openCodes } from './answers.ts'
 import type { Env } from './incoming.ts'
 import { maxKeyLength } from './middleware/idempotency-key.ts'
@@ -41,6 +42,14 @@ const idempotencyHeader = z.object({
     .describe('Visible ASCII. The same request with the same key again replaces what the lost answer was about'),
 })
 
+const proofHeader = z.object({
+  DPoP: z
+    .string()
+    .max(maxProofLength)
+    .optional()
+    .describe('Proof of a key that the caller holds (RFC 9449), made for this request; one that is sent must be valid'),
+})
+
 function routeConfig(route: Route): RouteConfig {
   const bearer = route.access === 'bearer'
   const invalid: Code[] = route.body === undefined && route.query === undefined ? [] : ['request_invalid']
@@ -58,7 +67,7 @@ function routeConfig(route: Route): RouteConfig {
     request: {
       ...(id === undefined ? {} : { params: z.object({ [id]: id === 'index' ? z.int().nonnegative() : z.string() }) }),
       ...(route.query instanceof z.ZodObject ? { query: route.query } : {}),
-      ...(route.idempotent ? { headers: idempotencyHeader } : {}),
+      ...(bearer ? { headers: route.idempotent ? proofHeader.extend(idempotencyHeader.shape) : proofHeader } : {}),
       ...(route.takes === undefined
         ? {}
         : { body: { required: true, content: { [route.takes]: { schema: z.string() } } } }),

@@ -77,7 +77,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     const expired = (): Result<Reply> => refuse('draining', 'the request took too long', 'deadline')
     return withDeadline(clock, route.bulk ? limits.bulkRequestMs : limits.requestMs, work, expired, (late) => {
       if (isStream(late)) places.leave()
-      if (late.ok && late.value.carries !== undefined) deps.onUndelivered(late.value.carries)
+      if (late.ok) for (const grant of late.value.carries ?? []) deps.onUndelivered(grant)
     })
   }
 

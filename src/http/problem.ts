@@ -2,6 +2,7 @@ import { codes } from '../base/codes.ts'
 import { BrokerFault } from '../base/errors.ts'
 import type { Refusal } from '../base/result.ts'
 import type { Problem } from '../contract/problem.ts'
+import { proofAlgorithms } from '../identity/proof-key.ts'
 
 /** A problem ready to be written: the body and the headers that belong to its code. */
 export interface ProblemReply {
@@ -54,6 +55,11 @@ export function refusalOfFault(thrown: unknown): Refusal {
 function headersOf(refusal: Refusal): Record<string, string> {
   const { status, title } = codes[refusal.code]
   if (status === 401) {
+    if (refusal.code === 'proof_invalid') {
+      // RFC 9449 section 7.1.
+      const challenge = `DPoP realm="writ", algs="${proofAlgorithms.join(' ')}"`
+      return { 'www-authenticate': `${challenge}, error="invalid_dpop_proof", error_description="${title}"` }
+    }
     // RFC 6750 section 3.1: a request without a token is told the scheme and no error.
     const missing = refusal.code === 'token_missing'
     const challenge = 'Bearer realm="writ"'

@@ -12,8 +12,8 @@ export interface Reply {
   readonly type: string
   readonly body: string | Uint8Array | TextStream
   readonly headers?: Readonly<Record<string, string>>
-  /** The grant whose secret this answer carries: if it cannot be delivered the grant must end. */
-  readonly carries?: GrantId
+  /** The grants whose secrets this answer carries: if it cannot be delivered they must end. */
+  readonly carries?: readonly GrantId[]
 }
 
 /** A JSON answer. */

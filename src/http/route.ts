@@ -105,10 +105,17 @@ export function bearerRoute<V, K extends IdKind = 'grant', B = undefined, Q = un
       if (!token.ok) return token
       const asked = await readAsked<K, B, Q>(spec, incoming)
       if (!asked.ok) return asked
-      const caller: Caller = { token: token.value, requestId: incoming.requestId, ip: incoming.ip }
-      return toReply(spec, await handle({ ...asked.value, caller }))
+      return toReply(spec, await handle({ ...asked.value, caller: callerOf(incoming, token.value) }))
     },
   }
+}
+
+// Several DPoP headers come as one, joined by a comma, which no proof holds: they are refused as no proof (RFC 9449 section 4.3).
+function callerOf(incoming: Incoming, { token, withProof }: { token: string; withProof: boolean }): Caller {
+  const { requestId, ip, target: path } = incoming
+  const text = incoming.header('dpop') ?? (withProof ? '' : undefined)
+  const caller = { token, requestId, ip }
+  return text === undefined ? caller : { ...caller, proof: { text, method: incoming.raw.method, path } }
 }
 
 /** A route that anyone may read, within the limits of every request. A token is not looked at. */

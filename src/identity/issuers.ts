@@ -4,25 +4,20 @@ import type { Log } from '../base/log.ts'
 import type { IssuerPolicy } from '../policy/issuer.ts'
 import { createAsk, createFetchText, type FetchText } from './fetch-text.ts'
 import type { Flavour } from './flavours/flavour.ts'
-import { flavourOf } from './flavours/known.ts'
+import { flavours } from './flavours/known.ts'
 import type { Claims } from './identity.ts'
 import { createKeySource } from './key-source.ts'
 import { createKeyCache, type KeyCache } from './keys.ts'
 import { chosenBy, type Routes, routesOf } from './route.ts'
 import { createTokenReview, type TokenReview } from './token-review.ts'
 
-interface Enforced {
+/** An Issuer document with what is needed to apply it. */
+interface TrustedIssuer {
+  readonly policy: IssuerPolicy
   readonly flavour: Flavour
   readonly keys: KeyCache
   /** Asks the issuer about each token, where the Issuer document says so. */
   readonly review: TokenReview | undefined
-}
-
-/** An Issuer document with what is needed to apply it. */
-interface TrustedIssuer {
-  readonly policy: IssuerPolicy
-  /** `undefined` while this version does not enforce the rules of its flavour: then no token of it may pass. */
-  readonly enforced: Enforced | undefined
 }
 
 /** Whether tokens of an issuer can be verified now, and if not, why. */
@@ -96,16 +91,11 @@ export function createIssuers(options: IssuersOptions): Issuers {
     const nextCaches = new Map<string, KeyCache>()
     for (const policy of policies) {
       if (nextTrusted.has(policy.url)) continue
-      const flavour = flavourOf(policy.flavour)
-      if (flavour === undefined) {
-        nextTrusted.set(policy.url, { policy, enforced: undefined })
-        continue
-      }
       const keysFrom = keysFor(policy)
       const id = cacheId(policy, keysFrom)
       const keys = caches.get(id) ?? cacheFor(policy, keysFrom)
       nextCaches.set(id, keys)
-      nextTrusted.set(policy.url, { policy, enforced: { flavour, keys, review: reviewFor(policy) } })
+      nextTrusted.set(policy.url, { policy, flavour: flavours[policy.flavour], keys, review: reviewFor(policy) })
     }
     for (const [id, cache] of caches) if (!nextCaches.has(id)) cache.close()
     seen = policies
@@ -131,9 +121,9 @@ export function createIssuers(options: IssuersOptions): Issuers {
     },
     status() {
       follow()
-      return [...trusted.values()].map(({ policy, enforced }) => ({
+      return [...trusted.values()].map(({ policy, keys }) => ({
         issuer: policy.name,
-        ...(enforced === undefined ? { ready: false, detail: notEnforced(policy) } : enforced.keys.status()),
+        ...keys.status(),
       }))
     },
     start() {
@@ -150,10 +140,6 @@ export function createIssuers(options: IssuersOptions): Issuers {
     },
   }
 }
-
-/** Why an issuer of a flavour without rules is not trusted. */
-export const notEnforced = ({ flavour }: IssuerPolicy): string =>
-  `this version does not enforce the rules of flavour ${flavour}, so it accepts no token of it`
 
 const isSame = (a: readonly IssuerPolicy[], b: readonly IssuerPolicy[]): boolean =>
   a === b || (a.length === b.length && a.every((policy, i) => policy === b[i]))

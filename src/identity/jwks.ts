@@ -56,7 +56,7 @@ export async function importKeySet(
   let unusable: string | undefined
   for (const jwk of jwks as readonly unknown[]) {
     if (!isObject(jwk)) throw new KeyDocumentError('a key is not a JSON object')
-    if (jwk.kty === 'oct' || privateMembers.some((name) => Object.hasOwn(jwk, name))) {
+    if (isPrivate(jwk)) {
       throw new KeyDocumentError('the document holds a private or symmetric key')
     }
     try {
@@ -80,9 +80,13 @@ export async function importKeySet(
   }
 }
 
+/** Whether the key is symmetric or holds its private part. */
+export const isPrivate = (jwk: JsonObject): boolean =>
+  jwk.kty === 'oct' || privateMembers.some((name) => Object.hasOwn(jwk, name))
+
 /** A key as published. */
 export type JsonObject = { readonly [name: string]: Json }
-const isObject = (value: unknown): value is JsonObject =>
+export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
 const curves: Partial<Record<Algorithm, string>> = {
@@ -97,9 +101,10 @@ const curves: Partial<Record<Algorithm, string>> = {
 const sameOperation = (named: Json, algorithm: Algorithm): boolean =>
   named === algorithm || (curves[algorithm] === 'Ed25519' && (named === 'EdDSA' || named === 'Ed25519'))
 
-const isForSignatures = ({ use }: JsonObject): boolean => use === undefined || use === 'sig'
+export const isForSignatures = ({ use }: JsonObject): boolean => use === undefined || use === 'sig'
 
-function serves(jwk: JsonObject, algorithm: Algorithm): boolean {
+/** Whether the key says that it verifies signatures of that algorithm. */
+export function serves(jwk: JsonObject, algorithm: Algorithm): boolean {
   if (Array.isArray(jwk.key_ops) && !jwk.key_ops.includes('verify')) return false
   if (jwk.alg !== undefined && !sameOperation(jwk.alg, algorithm)) return false
   const curve = curves[algorithm]
@@ -114,9 +119,14 @@ interface ImportedKey {
 }
 
 async function importOne(jwk: JsonObject, algorithm: Algorithm): Promise<ImportedKey> {
-  // Only the public members: `key_ops`, `ext` and certificates have no say here.
-  const { kty, crv, x, y, n, e, kid } = jwk
+  const { kid } = jwk
   if (kid !== undefined && typeof kid !== 'string') throw new KeyDocumentError('a kid is not text')
+  return { algorithm, kid, key: await importPublic(jwk, algorithm) }
+}
+
+/** The key, of its public members alone: `key_ops`, `ext` and certificates have no say. @throws KeyDocumentError */
+export async function importPublic(jwk: JsonObject, algorithm: Algorithm): Promise<CryptoKey> {
+  const { kty, crv, x, y, n, e } = jwk
   let key: CryptoKey | Uint8Array
   try {
     key = await importJWK({ kty, crv, x, y, n, e } as JWK, algorithm)
@@ -127,5 +137,5 @@ async function importOne(jwk: JsonObject, algorithm: Algorithm): Promise<Importe
   const bits = (key.algorithm as { modulusLength?: number }).modulusLength
   if (bits !== undefined && bits < minRsaBits)
     throw new KeyDocumentError(`an RSA key is shorter than ${minRsaBits} bits`)
-  return { algorithm, kid, key }
+  return key
 }

@@ -6,7 +6,7 @@ import type { IssuerPolicy, SignalsPolicy } from '../policy/issuer.ts'
 import { type Finding, failed, passed, shown } from './check.ts'
 import { difference, expiry, headerChecks, isMeantFor, isTime, leewaySeconds, notBefore } from './checks.ts'
 import type { Claims } from './identity.ts'
-import { type Issuers, notEnforced } from './issuers.ts'
+import type { Issuers } from './issuers.ts'
 import { checkSignature } from './signature.ts'
 import { isMalformed, takeApart } from './token.ts'
 import { createTrail } from './trail.ts'
@@ -52,17 +52,16 @@ export function createSetVerifier(issuers: Issuers, clock: Clock): (text: string
     if (issuer === undefined) {
       return trail.refuse(failed('issuer_unknown', 'issuer', `no Issuer has the url ${shown(claims.iss)}`)).result
     }
-    const { policy, enforced } = issuer
+    const { policy, keys } = issuer
     const { signals } = policy
     trail.stops(passed('issuer', policy.name))
     if (signals === undefined) {
       return trail.refuse(failed('issuer_unknown', 'signals', `${policy.name} may not send signals`)).result
     }
-    if (enforced === undefined) return trail.refuse(failed('issuer_unknown', 'flavour', notEnforced(policy))).result
 
     const before = { header, claims, issuer: policy, nowSeconds: clock.now() / 1000 }
     if (trail.stopsAt(headerChecks, before) || trail.stops(type(header.typ))) return trail.refusal().result
-    const signature = await checkSignature(text, header, enforced.keys)
+    const signature = await checkSignature(text, header, keys)
     if (trail.stops(...signature.findings)) return trail.refusal().result
 
     // From here on the claims are genuine. Time is read after the wait for keys, not before.

@@ -5,7 +5,7 @@ import { type CheckInput, claimChecks, headerChecks, leewaySeconds } from './che
 import { environmentOf } from './environment.ts'
 import type { Flavour } from './flavours/flavour.ts'
 import type { Identity } from './identity.ts'
-import { createIssuers, type IssuerStatus, type IssuersOptions, notEnforced } from './issuers.ts'
+import { createIssuers, type IssuerStatus, type IssuersOptions } from './issuers.ts'
 import { createSetVerifier, type SignedSet } from './set.ts'
 import { checkSignature } from './signature.ts'
 import { isMalformed, maxTokenLength, takeApart, type UnverifiedToken } from './token.ts'
@@ -56,13 +56,11 @@ export function createVerifier(options: IssuersOptions): Verifier {
     if (isMalformed(parts)) return trail.refuse(failed('token_invalid', 'form', parts.problem))
     const issuer = issuers.of(parts.claims)
     if ('nobody' in issuer) return trail.refuse(failed('issuer_unknown', 'issuer', issuer.nobody))
-    const { policy, enforced } = issuer
+    const { policy, flavour, keys, review } = issuer
     trail.stops(passed('issuer', policy.name))
     if (policy.audience === undefined) {
       return trail.refuse(failed('issuer_unknown', 'issuer', `${policy.name} signs signals alone, and no tokens`))
     }
-    if (enforced === undefined) return trail.refuse(failed('issuer_unknown', 'flavour', notEnforced(policy)))
-    const { flavour, keys, review } = enforced
     const { header, claims } = parts
 
     const before = { header, claims, issuer: policy, nowSeconds: options.clock.now() / 1000 }

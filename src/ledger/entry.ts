@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { type Code, codes } from '../base/codes.ts'
+import { deliveryField } from '../contract/credential.ts'
+import { mostParts } from '../contract/fields.ts'
 import { maxStatementLength } from './log/rotation.ts'
 
 /**
@@ -39,6 +41,8 @@ const common = {
   approval: name.optional(),
   /** The order to revoke that caused it, or that it is about. */
   revocation: name.optional(),
+  /** The credentials that were asked for in one request and issued together, all or nothing. */
+  composite: name.optional(),
   /** SHA-256 of the policy set that was in force. */
   policy: sha256.optional(),
   request: name.optional(),
@@ -48,6 +52,11 @@ const common = {
     .optional(),
   /** SHA-256 that names the token that was presented; see `Identity.fingerprint`. */
   token: sha256.optional(),
+  /** SHA-256 thumbprint (RFC 7638, base64url) of the key that the caller has proved it holds. */
+  jkt: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{43}$/)
+    .optional(),
 }
 
 const ceiling = z.strictObject({ name, seconds })
@@ -67,6 +76,7 @@ const publicId = z.strictObject({
     'client_id',
     'username',
     'wrapping_accessor',
+    'jwt_id',
   ]),
   value: name,
 })
@@ -119,7 +129,7 @@ const kinds = [
     role: name,
     /** SHA-256 of the fixed parameters of the Credential, where it has any: tells whether they are the same later. */
     params: sha256.optional(),
-    delivery: z.enum(['plain', 'wrapped']),
+    delivery: deliveryField,
     ttl: seconds,
     ceilings: z.array(ceiling).max(64),
     /** What the credential reaches, in the words of its Credential document. */
@@ -156,6 +166,16 @@ const kinds = [
     /** Which of the broker's own Vault tokens, counted by login, the secret dies with; absent where it hangs on none. */
     generation: seconds.optional(),
   }),
+  /**
+   * Every part of the set is issued and was wanted still: only after this entry did its secrets leave. What of a set without it is alive
+   * when the broker starts, nobody has seen, and it ends.
+   */
+  z.strictObject({
+    ...common,
+    kind: z.literal('composite.issued'),
+    /** The grants, in the order in which they were asked for. */
+    parts: z.array(name).max(mostParts),
+  }),
   /** The mint did not happen, or its outcome is unknown (`ambiguous`) and reconciling will settle it. */
   z.strictObject({ ...common, kind: z.literal('grant.failed'), code, ambiguous: z.boolean(), detail: outsideText }),
   z.strictObject({ ...common, kind: z.literal('grant.renewed'), expires: time, ceilings: z.array(ceiling).max(64) }),
@@ -184,6 +204,8 @@ const kinds = [
     approvers: z.array(name).max(20),
     /** SHA-256 of the exact request that may be approved. */
     digest: sha256,
+    /** Of a set, where `credential` says nothing: what it is made of, in the order in which it was asked for. */
+    credentials: z.array(name).max(mostParts).optional(),
     ttl: seconds,
     reason: outsideText.optional(),
     expires: time,

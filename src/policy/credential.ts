@@ -13,11 +13,12 @@ import { pki } from './credential/pki.ts'
 import { rabbitmq } from './credential/rabbitmq.ts'
 import { ssh } from './credential/ssh.ts'
 import { token } from './credential/token.ts'
+import { transit } from './credential/transit.ts'
 
 export { templateNames } from './credential/kind.ts'
 
 // A new engine is one file beside these and one line in each of the two lists.
-const kinds = { database, pki, ssh, kv, rabbitmq, token, leased, kubernetes, ldap, aws, gcp, azure }
+const kinds = { database, pki, ssh, kv, rabbitmq, transit, token, leased, kubernetes, ldap, aws, gcp, azure }
 
 /** A named thing an engine can mint (`kind: Credential`). */
 export const credentialSchema = z
@@ -27,6 +28,7 @@ export const credentialSchema = z
     ssh.schema,
     kv.schema,
     rabbitmq.schema,
+    transit.schema,
     token.schema,
     leased.schema,
     kubernetes.schema,

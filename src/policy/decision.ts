@@ -1,5 +1,6 @@
 import type { Reason, Refusal } from '../base/result.ts'
-import type { Delivery, MintTarget } from '../engines/engine.ts'
+import type { Delivery } from '../contract/credential.ts'
+import type { MintTarget } from '../engines/engine.ts'
 
 /** What a caller asks for, after the wire shape was parsed. All text is the caller's. */
 export interface AccessRequest {

@@ -1,6 +1,7 @@
 import type { Code } from '../base/codes.ts'
 import { formatDuration } from '../base/duration.ts'
-import type { Delivery, MintTarget } from '../engines/engine.ts'
+import type { Delivery } from '../contract/credential.ts'
+import type { MintTarget } from '../engines/engine.ts'
 import { approvalLevel } from './decide.ts'
 import type { AccessRequest, Ceiling } from './decision.ts'
 import { type Forgotten, keptIfGranted, neverKept } from './forgotten.ts'

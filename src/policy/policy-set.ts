@@ -1,4 +1,5 @@
-import type { Delivery, MintTarget } from '../engines/engine.ts'
+import type { Delivery } from '../contract/credential.ts'
+import type { MintTarget } from '../engines/engine.ts'
 import type { Claims } from '../identity/identity.ts'
 import type { CelCredential, CelIssuer, CelPurpose, CelWorkload, Condition } from './condition.ts'
 import type { ExceptionPolicy } from './exception.ts'

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Code } from '../base/codes.ts'
 import { codes } from '../base/codes.ts'
+import { deliveryField } from '../contract/credential.ts'
 import { durationField, nameField, textField } from '../contract/fields.ts'
 import { dateField } from './fields.ts'
 
@@ -31,7 +32,7 @@ const testCase = z.strictObject({
       .optional()
       .describe('A task is open, for at least an hour or this long'),
     reason: textField(500).optional(),
-    delivery: z.enum(['plain', 'wrapped']).optional(),
+    delivery: deliveryField.optional(),
     params: z.record(z.string().max(64), z.string().max(16_384)).optional(),
     ip: z.string().max(64).optional(),
   }),

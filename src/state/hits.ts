@@ -3,8 +3,8 @@ import { timeHeap } from './heap.ts'
 
 /** Sliding windows of hit times. A key has one window length for good. */
 export interface Hits {
-  /** Counts one hit, at most `max` in the window; how long to wait (ms) when it did not fit, else 0. */
-  count(key: string, max: number, windowMs: number): number
+  /** Counts that many hits, at most `max` in the window; how long to wait (ms) when they did not all fit, else 0. */
+  count(key: string, max: number, windowMs: number, hits?: number): number
   /** Hits the window holds now. */
   within(key: string): number
 }
@@ -47,14 +47,18 @@ export function createHits(clock: Pick<Clock, 'now'>): Hits {
   }
 
   return {
-    count(key, max, windowMs) {
+    count(key, max, windowMs, hits = 1) {
       const now = clock.now()
       forget(now)
       const known = windows.get(key)
       const window = known ?? { lengthMs: windowMs, times: [], from: 0 }
       const held = slide(window, now)
-      if (held >= max) return Math.max(1, (window.times.at(-max) ?? now) + windowMs - now)
-      window.times.push(now)
+      if (held + hits > max) {
+        // So many of the latest may still be in the window then. More than `max` never fit, and wait as long as `max` would.
+        const kept = Math.max(0, max - hits)
+        return Math.max(1, (window.times.at(-kept - 1) ?? now) + windowMs - now)
+      }
+      for (let i = 0; i < hits; i++) window.times.push(now)
       if (known === undefined) {
         windows.set(key, window)
         ends.push(now + windowMs, key)

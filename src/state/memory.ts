@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { timeHeap } from './heap.ts'
 import { createHits } from './hits.ts'
 import { type Carrier, createLabels, noLabels } from './labels.ts'
-import type { Indexing, RecordKind, State } from './state.ts'
+import type { Indexing, LabelLimit, NewRecord, RecordKind, State } from './state.ts'
 
 interface Stored extends Carrier {
   version: number
@@ -32,7 +32,10 @@ export function memoryState(clock: Clock): State {
 
   return {
     async insert(kind, id, value, indexing, limits = []) {
-      return table(kind).insert(id, value, indexing, limits)
+      return table(kind).insertAll([{ id, value, indexing }], limits)
+    },
+    async insertAll(kind, added, limits = []) {
+      return table(kind).insertAll(added, limits)
     },
     async get(kind, id) {
       return table(kind).get(id)
@@ -63,8 +66,8 @@ export function memoryState(clock: Clock): State {
       claimsByEnd.push(untilMs, key)
       return true
     },
-    async hit(key, max, windowMs) {
-      return { retryAfterMs: hits.count(key, max, windowMs) }
+    async hit(key, max, windowMs, count = 1) {
+      return { retryAfterMs: hits.count(key, max, windowMs, count) }
     },
     async hits(key) {
       return hits.within(key)
@@ -103,24 +106,27 @@ function createTable(clock: Clock) {
   }
 
   return {
-    insert(id: string, value: unknown, indexing: Indexing, limits: readonly { label: string; max: number }[]) {
+    insertAll(added: readonly NewRecord[], limits: readonly LabelLimit[]) {
       forget()
-      if (records.has(id)) return { outcome: 'exists' as const }
+      if (added.some(({ id }) => records.has(id))) return { outcome: 'exists' as const }
       for (const { label, max } of limits) {
-        if (labels.count(label) >= max) return { outcome: 'limited' as const, label }
+        const more = added.filter(({ indexing }) => indexing.labels.includes(label)).length
+        if (labels.count(label) + more > max) return { outcome: 'limited' as const, label }
       }
-      const stored: Stored = {
-        id,
-        sequence: sequence++,
-        version: 1,
-        value,
-        labels: noLabels,
-        seen: 0,
-        dueAtMs: undefined,
-        forgetAtMs: undefined,
+      for (const { id, value, indexing } of added) {
+        const stored: Stored = {
+          id,
+          sequence: sequence++,
+          version: 1,
+          value,
+          labels: noLabels,
+          seen: 0,
+          dueAtMs: undefined,
+          forgetAtMs: undefined,
+        }
+        records.set(id, stored)
+        index(stored, indexing)
       }
-      records.set(id, stored)
-      index(stored, indexing)
       return { outcome: 'inserted' as const }
     },
     get(id: string) {

@@ -17,6 +17,13 @@ export interface Indexing {
   readonly forgetAtMs?: number
 }
 
+/** A record to be stored, with what it is found by. */
+export interface NewRecord {
+  readonly id: string
+  readonly value: unknown
+  readonly indexing: Indexing
+}
+
 /** A ceiling on the number of records of one kind that carry a label. */
 export interface LabelLimit {
   readonly label: string
@@ -37,6 +44,15 @@ export interface State {
     indexing: Indexing,
     limits?: readonly LabelLimit[],
   ): Promise<{ readonly outcome: 'inserted' | 'exists' } | { readonly outcome: 'limited'; readonly label: string }>
+  /**
+   * Stores all of these, or none: each limit must have room for as many as carry its label. One id comes once.
+   * `exists` when an id is taken.
+   */
+  insertAll(
+    kind: RecordKind,
+    records: readonly NewRecord[],
+    limits?: readonly LabelLimit[],
+  ): Promise<{ readonly outcome: 'inserted' | 'exists' } | { readonly outcome: 'limited'; readonly label: string }>
   get(kind: RecordKind, id: string): Promise<Versioned<unknown> | undefined>
   /** Replaces the record if it still has that version; false when someone else was first. */
   swap(kind: RecordKind, id: string, version: number, value: unknown, indexing: Indexing): Promise<boolean>
@@ -54,10 +70,10 @@ export interface State {
   /** True for the first caller with this key until `untilMs`; false for every other. Replay protection. */
   claim(key: string, untilMs: number): Promise<boolean>
   /**
-   * Counts one hit in a sliding window; `retryAfterMs` is 0 when it fits and the hit was counted. A key keeps to one
-   * window length and one window never holds more than `max`.
+   * Counts one hit in a sliding window, or `count` at once and none of them alone; `retryAfterMs` is 0 when they fit and were counted.
+   * A key keeps to one window length and one window never holds more than `max`.
    */
-  hit(key: string, max: number, windowMs: number): Promise<{ readonly retryAfterMs: number }>
+  hit(key: string, max: number, windowMs: number, count?: number): Promise<{ readonly retryAfterMs: number }>
   /** How many hits of that key the window holds now. */
   hits(key: string, windowMs: number): Promise<number>
   close(): Promise<void>

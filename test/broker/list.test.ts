@@ -42,7 +42,7 @@ describe('a list of grants', () => {
       const owner = ['payments', 'platform', 'sre'][i % 3] ?? ''
       const workload = `${owner}-${i % 2}`
       await registry.open(
-        openGrant(newId('gr', clock.now() + i), { ...access, owner, workload }, origin, clock.now()),
+        [openGrant(newId('gr', clock.now() + i), { ...access, owner, workload }, origin, clock.now())],
         unlimited,
       )
     }

@@ -200,7 +200,7 @@ describe('writ get', () => {
     ['--task', 'tsk_1'],
     ['--param', 'novalue'],
     ['--format', 'xml'],
-    ['--delivery', 'jwe'],
+    ['--delivery', 'email'],
   ])('refuses %s %s before anything is sent', async (option, value) => {
     broker = await scriptedBroker({})
     const args = option === '--purpose' ? ['get', option, value] : ['get', '--purpose', 'p', option, value]

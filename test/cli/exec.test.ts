@@ -8,7 +8,9 @@ import {
   approvalId,
   ended,
   grantId,
+  grantIds,
   issued,
+  issuedSet,
   ok,
   password,
   refusal,
@@ -65,6 +67,26 @@ describe('writ exec', () => {
     broker = await scriptedBroker({ [issue]: () => issued(), [revoke]: () => ended() })
     const exit = await start('console.log(process.env.USERNAME, process.env.PASSWORD)').exited
     expect(exit.stdout).toBe(`v-checkout-1 ${password}\n`)
+  })
+
+  it('gives the command all of a set under names that say which, and hands all of it back', async () => {
+    const revokes = grantIds.map((grant) => `POST /v1/grants/${grant}/revoke`)
+    const handlers = Object.fromEntries(grantIds.map((grant, at) => [revokes[at] ?? '', () => ended('revoked', grant)]))
+    broker = await scriptedBroker({ [issue]: issuedSet, ...handlers })
+    const set = ['--credential', 'orders-ro', '--credential', 'internal-tls']
+    const names = 'ORDERS_RO_PASSWORD INTERNAL_TLS_PRIVATE_KEY PASSWORD WRIT_GRANT'.split(' ')
+    const print = (list: readonly string[]): string =>
+      `console.log(${list.map((name) => `process.env.${name}`).join(', ')})`
+    const own = await start(print(names), set).exited
+    expect(own).toMatchObject({ code: 0, stdout: `${password} key undefined ${grantIds.join(' ')}\n`, stderr: '' })
+    expect(broker.requests(issue)[0]?.body).toEqual({
+      purpose: 'read-orders',
+      credential: ['orders-ro', 'internal-tls'],
+    })
+    const chosen = [...set, '--env', 'PGPASSWORD=orders-ro.password', '--env', 'KEY=internal-tls.private_key']
+    const mapped = await start(print(['PGPASSWORD', 'KEY', 'ORDERS_RO_PASSWORD']), chosen).exited
+    expect(mapped.stdout).toBe(`${password} key undefined\n`)
+    for (const revoke of revokes) expect(broker.requests(revoke)).toHaveLength(2)
   })
 
   it.each([

@@ -123,6 +123,21 @@ export function issued(lifeMs = 60_000, over: Partial<IssuedCredential> = {}, ah
   return ok(body, 201)
 }
 
+export const grantIds = [grantId, newId('gr', Date.UTC(2026, 10, 23))] as const
+
+/** The answer to a request for `orders-ro` and `internal-tls`. */
+export function issuedSet(): Answer {
+  const one = (grant: string, over: Partial<IssuedCredential>) => issued(60_000, { grant, ...over }).body
+  const tls = { certificate: 'PEM', private_key: 'key' }
+  return ok(
+    {
+      composite: newId('cmp', Date.UTC(2026, 10, 22)),
+      credentials: [one(grantIds[0], {}), one(grantIds[1], { credential: 'internal-tls', secret: tls })],
+    },
+    201,
+  )
+}
+
 export const ended = (outcome = 'revoked', grant: string = grantId): Answer =>
   ok({ grant, credential: 'orders-ro', outcome, latency_ms: 12 })
 

@@ -1,12 +1,16 @@
 import 'reflect-metadata'
+import { spawnSync } from 'node:child_process'
 import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import {
   type JsonGeneralName,
   Pkcs10CertificateRequestGenerator,
   SubjectAlternativeNameExtension,
 } from '@peculiar/x509'
 import { describe, expect, test } from 'vitest'
-import type { MintTarget } from '../../src/engines/engine.ts'
+import type { Minted, MintTarget } from '../../src/engines/engine.ts'
 import { eventually } from '../support/child.ts'
 import { text } from '../support/vault-setup.ts'
 import { type ContractWorld, field, handleOf, listedBy, unwrap } from './engine-world.ts'
@@ -31,6 +35,25 @@ async function request(name: string, names: JsonGeneralName[] = []): Promise<{ c
     extensions: names.length === 0 ? [] : [new SubjectAlternativeNameExtension(names)],
   })
   return { csr: made.toString('pem'), spki: Buffer.from(await webcrypto.subtle.exportKey('spki', keys.publicKey)) }
+}
+
+const hasOpenssl = spawnSync('openssl', ['version']).error === undefined
+
+/** What `openssl verify` says of a certificate, heeding the CRL of its CA. */
+function verifyWithOpenssl(minted: Minted, crl: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'writ-pki-'))
+  try {
+    const file = (name: string, content: string): string => {
+      writeFileSync(join(folder, name), content)
+      return join(folder, name)
+    }
+    const trust = ['-CAfile', file('ca.pem', field(minted, 'issuing_ca')), '-CRLfile', file('crl.pem', crl)]
+    const leaf = file('leaf.pem', field(minted, 'certificate'))
+    const { stdout, stderr } = spawnSync('openssl', ['verify', '-crl_check', ...trust, leaf], { encoding: 'utf8' })
+    return `${stdout}${stderr}`
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 }
 
 export function pkiContract(use: () => ContractWorld): void {
@@ -68,6 +91,19 @@ export function pkiContract(use: () => ContractWorld): void {
       expect(await revokedAt(serial)).toBeGreaterThan(0)
       await engine('pki').revoke(handleOf(minted))
     })
+
+    test.skipIf(!hasOpenssl)(
+      'needs openssl on PATH: by the CRL it refuses what was revoked, and takes the rest',
+      async () => {
+        const { engine, mint, order, root } = use()
+        const [kept, revoked] = [await mint(order(issuing('workload'))), await mint(order(issuing('workload')))]
+        await engine('pki').revoke(handleOf(revoked))
+        const { body } = await root('GET', 'pki/cert/crl')
+        const crl = text(body, 'data', 'certificate')
+        expect(verifyWithOpenssl(kept, crl)).toMatch(/: OK$/m)
+        expect(verifyWithOpenssl(revoked, crl)).toContain('certificate revoked')
+      },
+    )
 
     test('a role that stores nothing says so: no handle, not revocable', async () => {
       const { engine, mint, order } = use()

@@ -20,6 +20,9 @@ export interface ContractServer {
   stop(): Promise<void>
 }
 
+/** Who the access tokens of the contract say has made them. */
+export const contractIssuer = 'https://writ.example.com'
+
 /** What the parts of the contract share. Everything is real: the server, PostgreSQL, the policies of `docs/vault-policy.md`. */
 export interface ContractWorld {
   readonly server: ContractServer
@@ -58,7 +61,7 @@ export async function createWorld(
   const session = open(setUp.brokerToken)
   await session.start()
   const reducedSession = open(setUp.reducedToken)
-  const engines = createEngines(session, systemClock)
+  const engines = createEngines(session, systemClock, { issuer: contractIssuer })
   const reducedEngines = createEngines(reducedSession, systemClock)
   const found = (engine: Engine | undefined): Engine => {
     if (engine === undefined) throw new Error('no such engine')
@@ -97,7 +100,10 @@ export async function createWorld(
 
 const ids = 'gr_01jd3x5zq8v7n2k4m6p9r0t1w3'
 
-function orderFor(target: Partial<MintTarget> & { readonly engine: string }, over: Partial<MintOrder>): MintOrder {
+export function orderFor(
+  target: Partial<MintTarget> & { readonly engine: string },
+  over: Partial<MintOrder>,
+): MintOrder {
   return {
     grant: ids as MintOrder['grant'],
     target: { credential: 'under-test', mount: target.engine, role: 'none', params: {}, ...target },
@@ -117,13 +123,20 @@ function orderFor(target: Partial<MintTarget> & { readonly engine: string }, ove
 }
 
 function secretsOf(minted: Minted): readonly string[] {
-  const { password, private_key: privateKey, token, client_token: clientToken } = minted.secret.reveal()
+  const {
+    password,
+    private_key: privateKey,
+    token,
+    client_token: clientToken,
+    access_token: accessToken,
+  } = minted.secret.reveal()
   const handle = minted.handle?.reveal()
   return [
     password,
     privateKey,
     token,
     clientToken,
+    accessToken,
     handle === undefined || handle.type === 'certificate' ? undefined : handle.id,
   ].filter((value) => typeof value === 'string')
 }

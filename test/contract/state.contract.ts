@@ -122,6 +122,25 @@ export function stateContract(name: string, start: () => Promise<Started>): void
       expect(await state.find('approval', ['x'], { limit: 9 })).toEqual([])
     })
 
+    test('several records come in together or not at all, whatever is stored beside them', async () => {
+      const limit = [{ label: 'live=w', max: 3 }]
+      const pair = (name: string) =>
+        ['a', 'b'].map((half) => ({ id: `${name}${half}`, value: {}, indexing: { labels: ['live=w'] } }))
+      const outcomes = await Promise.all(['x', 'y', 'z'].map((name) => state.insertAll('grant', pair(name), limit)))
+      expect(outcomes.map(({ outcome }) => outcome).toSorted()).toEqual(['inserted', 'limited', 'limited'])
+      expect(await state.count('grant', 'live=w')).toBe(2)
+      const [first = ''] = await state.find('grant', ['live=w'], { limit: 1 })
+      const taken = [
+        { id: 'new', value: {}, indexing: { labels: [] } },
+        { id: first, value: {}, indexing: { labels: [] } },
+      ]
+      expect(await state.insertAll('grant', taken)).toEqual({ outcome: 'exists' })
+      expect(await state.get('grant', 'new')).toBeUndefined()
+      // What does not carry the label does not need its room.
+      const beside = [...pair('w').slice(0, 1), { id: 'other', value: {}, indexing: { labels: [] } }]
+      expect(await state.insertAll('grant', beside, limit)).toEqual({ outcome: 'inserted' })
+    })
+
     test('a claim has one winner until it lapses', async () => {
       const untilMs = clock.now() + 5_000
       const claims = await Promise.all(Array.from({ length: 30 }, () => state.claim('jti', untilMs)))
@@ -141,6 +160,16 @@ export function stateContract(name: string, start: () => Promise<Started>): void
       expect(await state.hit('other', 3, 60_000)).toEqual({ retryAfterMs: 0 })
       await clock.advance(1)
       expect(await state.hit('k', 3, 60_000)).toEqual({ retryAfterMs: 0 })
+    })
+
+    test('several hits are counted together or not at all', async () => {
+      expect(await state.hit('k', 3, 60_000)).toEqual({ retryAfterMs: 0 })
+      await clock.advance(10_000)
+      expect(await state.hit('k', 3, 60_000, 3)).toEqual({ retryAfterMs: 50_000 })
+      expect(await state.hits('k', 60_000)).toBe(1)
+      expect(await state.hit('k', 3, 60_000, 2)).toEqual({ retryAfterMs: 0 })
+      expect(await state.hits('k', 60_000)).toBe(3)
+      expect(await state.hit('k', 3, 60_000, 4)).toEqual({ retryAfterMs: 60_000 })
     })
   })
 }

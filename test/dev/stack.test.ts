@@ -11,6 +11,7 @@ import { newId } from '../../src/base/ids.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { setUpVault } from '../../src/dev/setup.ts'
 import { type DevStack, StackRefused, startDevStack, type VaultChoice } from '../../src/dev/stack.ts'
+import { mintedAs } from '../../src/engines/delivery.ts'
 import type { Delivery, MintOrder } from '../../src/engines/engine.ts'
 import { createEngines, type Engines } from '../../src/engines/registry.ts'
 import { createVaultSession, type VaultSession } from '../../src/engines/vault-session.ts'
@@ -67,7 +68,7 @@ function stackContract(name: string, vault: VaultChoice): void {
       for (const credential of stack.policies.credentials) {
         const engine = engines.get(credential.target.engine)
         if (engine === undefined) throw new Error(`no engine ${credential.target.engine}`)
-        for (const delivery of credential.delivery) {
+        for (const delivery of new Set(credential.delivery.map(mintedAs))) {
           // A static secret is wrapped whole, so one that names keys is not wrapped at all.
           if (delivery === 'wrapped' && credential.target.params.keys !== undefined) continue
           const minted = await engine.mint(order(credential, delivery))

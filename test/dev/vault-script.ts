@@ -50,6 +50,27 @@ export async function csrFor(commonName: string): Promise<string> {
   return request.toString('pem')
 }
 
+export const signing: readonly Step[] = [
+  post('sys/mounts/transit', { type: 'transit' }),
+  get('transit/keys/absent'),
+  post('transit/sign/absent', { input: 'aGk=' }),
+  post('transit/keys/odd', { type: 'nonsense' }),
+  ...['ecdsa-p256', 'ecdsa-p384', 'ed25519', 'rsa-2048'].flatMap((type) => [
+    post(`transit/keys/${type}`, { type }),
+    get(`transit/keys/${type}`),
+  ]),
+  post('transit/sign/ecdsa-p256', { input: 'aGk=', marshaling_algorithm: 'jws', hash_algorithm: 'sha2-256' }),
+  post('transit/sign/ecdsa-p256', { input: 'aGk=', hash_algorithm: 'nonsense' }),
+  post('transit/sign/ecdsa-p256', { input: 'aGk=', marshaling_algorithm: 'nonsense' }),
+  post('transit/sign/ecdsa-p256', { input: 'aGk=', key_version: 7 }),
+  post('transit/sign/rsa-2048', { input: 'aGk=', signature_algorithm: 'pkcs1v15' }),
+  post('transit/keys/ecdsa-p256', { type: 'ecdsa-p256' }),
+  post('transit/keys/ecdsa-p256/rotate'),
+  get('transit/keys/ecdsa-p256'),
+  post('transit/sign/ecdsa-p256', { input: 'aGk=', key_version: 1 }),
+  post('transit/sign/ecdsa-p256', { input: 'aGk=' }),
+]
+
 export const tokens: readonly Step[] = [
   get('auth/token/lookup-self'),
   get('auth/token/lookup-self', { token: 'nobody' }),

@@ -198,7 +198,9 @@ describe('what Vault must allow', () => {
 
   test('each engine names its paths, wrapped delivery of leased secrets its own', async () => {
     const { engines } = await world({})
-    expect(engines.kinds).toEqual('database pki ssh kv rabbitmq token leased kubernetes ldap aws gcp azure'.split(' '))
+    expect(engines.kinds).toEqual(
+      'database pki ssh kv rabbitmq token leased kubernetes ldap aws gcp azure transit'.split(' '),
+    )
     expect(needs(engines, { engine: 'database' })).toEqual([
       'read database/creds/role',
       'update sys/leases/renew',

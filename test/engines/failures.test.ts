@@ -67,6 +67,7 @@ const rows: readonly Row[] = [
     path: 'auth/token/create/role',
     makes: true,
   },
+  { engine: 'transit', params: { audience: 'https://a.example' }, path: 'transit/keys/role', makes: false },
   { engine: 'kv', path: 'kv/data/role', makes: false },
   { engine: 'pki', path: 'pki/issue/role', makes: true },
   { engine: 'rabbitmq', path: 'rabbitmq/creds/role', makes: true },
@@ -92,7 +93,7 @@ async function world(answer: Answer, deadlineMs = 10_000): Promise<{ engines: En
     deadlineMs,
   })
   stops.push(session.close, server.stop)
-  return { engines: createEngines(session, systemClock), server }
+  return { engines: createEngines(session, systemClock, { issuer: 'https://writ.example' }), server }
 }
 
 const orderOf = ({ engine, document, params = {}, callerParams = {} }: Row): MintOrder => ({

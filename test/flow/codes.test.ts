@@ -15,7 +15,6 @@ import { startProxy, type TcpProxy } from '../support/proxy.ts'
 
 /** Codes that this version cannot give, and why. Whoever makes one possible takes it off this list. */
 const notYet: Partial<Record<Code, string>> = {
-  proof_invalid: 'no issuer can ask for a proof of possession yet',
   // Its own file: test/fault/disk.test.ts fills the disk under the real process.
   ledger_unavailable: 'see test/fault/disk.test.ts',
   // It takes a clock of its own.
@@ -180,6 +179,7 @@ describe('who calls', () => {
     ['token_too_old', () => claimed({ iat: seconds(-1200) })],
     ['token_replayed', replayed],
     ['issuer_unknown', () => claimed({ iss: 'https://elsewhere.example' })],
+    ['proof_invalid', () => world.token('checkout', { cnf: { jkt: 'A'.repeat(43) } }).then(withToken)],
     ['audience_mismatch', () => claimed({ aud: 'https://other.example.com' })],
   ])('%s', async (code, call) => isProblem(await call(), code))
 })

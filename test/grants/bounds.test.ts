@@ -73,19 +73,19 @@ test('what could not be recorded takes no place', async () => {
   )
   await expect(stage.tasks.open(task(clock), by)).rejects.toMatchObject({ code: 'ledger_unavailable' })
   for (let i = 0; i < 60; i++) {
-    await expect(stage.approvals.ask(access, question(i))).rejects.toMatchObject({ code: 'ledger_unavailable' })
+    await expect(stage.approvals.ask([access], question(i))).rejects.toMatchObject({ code: 'ledger_unavailable' })
   }
   broken = false
   expect(await stage.state.count('task', 'open')).toBe(0)
   expect(await stage.approvals.pendingFor(['payments'])).toEqual([])
-  expect(await stage.approvals.ask(access, question(99))).toMatchObject({ ok: true })
+  expect(await stage.approvals.ask([access], question(99))).toMatchObject({ ok: true })
 })
 
 test('what waits for an answer is bounded for each workload, also when all is asked at once', async () => {
   const clock = fakeClock()
   const stage = grantsStage(bookOf([]), clock)
-  const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => stage.approvals.ask(access, question(i))))
+  const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => stage.approvals.ask([access], question(i))))
   expect(answers.filter(({ ok }) => ok)).toHaveLength(50)
-  const other = await stage.approvals.ask({ ...access, workload: 'other' }, question(1_000))
+  const other = await stage.approvals.ask([{ ...access, workload: 'other' }], question(1_000))
   expect(other).toMatchObject({ ok: true })
 })

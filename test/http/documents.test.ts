@@ -62,7 +62,7 @@ describe('/openapi.json', () => {
     })
     expect(issue?.requestBody?.required).toBe(true)
     expect(issue?.responses['201']?.content['application/json']?.schema).toEqual({
-      $ref: '#/components/schemas/IssuedCredential',
+      anyOf: [{ $ref: '#/components/schemas/IssuedCredential' }, { $ref: '#/components/schemas/IssuedCredentials' }],
     })
     expect(components.schemas.CredentialRequest?.additionalProperties).toBe(false)
     const names = Object.values(paths).flatMap((methods) => Object.values(methods).map((one) => one.operationId))
@@ -85,7 +85,7 @@ describe('/openapi.json', () => {
     const { paths } = await document()
     const taking = Object.entries(paths).flatMap(([path, operations]) =>
       Object.values(operations).flatMap(({ parameters = [] }) =>
-        parameters.filter((one) => one.in === 'header').map((one) => ({ path, ...one })),
+        parameters.filter((one) => one.in === 'header' && one.name !== 'DPoP').map((one) => ({ path, ...one })),
       ),
     )
     expect(taking).toMatchObject(
@@ -96,6 +96,18 @@ describe('/openapi.json', () => {
       })),
     )
     expect(taking.every(({ required }) => required !== true)).toBe(true)
+  })
+
+  test('says that every route for callers takes a proof, and no other route does', async () => {
+    const { paths } = await document()
+    for (const [path, operations] of Object.entries(paths)) {
+      for (const { parameters = [], security } of Object.values(operations)) {
+        const proof = parameters.find(({ name }) => name === 'DPoP')
+        expect(proof !== undefined, path).toBe((security ?? []).length > 0)
+        if (proof !== undefined) expect(proof).toMatchObject({ in: 'header', schema: { maxLength: 8192 } })
+        expect(proof?.required, path).not.toBe(true)
+      }
+    }
   })
 
   test('shows a public log as what anybody may read', async () => {

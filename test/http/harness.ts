@@ -107,6 +107,7 @@ export function testApp(
     log,
     clock: systemClock,
     draining: new AbortController().signal,
+    tokenKeys: { current: async () => ({ keys: [] }) },
     publishedLog: { log: noLog, public: false },
     docsUrlBase,
     ...deps,

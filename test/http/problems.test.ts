@@ -31,6 +31,10 @@ describe('every public code', () => {
     expect(text).not.toContain(detail)
     const challenge = response.headers.get('www-authenticate')
     if (code === 'token_missing') expect(challenge).toBe('Bearer realm="writ"')
+    else if (code === 'proof_invalid')
+      expect(challenge).toMatch(
+        /^DPoP realm="writ", algs="ES256 [\w ]+", error="invalid_dpop_proof", error_description="[^"]+"$/,
+      )
     else if (status === 401)
       expect(challenge).toMatch(/^Bearer realm="writ", error="invalid_token", error_description="[^"]+"$/)
     else expect(challenge).toBeNull()

@@ -31,6 +31,7 @@ describe('a canary planted wherever a caller or a minted secret can put it', () 
       log,
       clock: systemClock,
       draining: new AbortController().signal,
+      tokenKeys: { current: async () => ({ keys: [] }) },
       publishedLog: { log: noLog, public: false },
       docsUrlBase,
     })

@@ -361,20 +361,6 @@ describe('the issuer', () => {
     expect(issuer.requests).toEqual(before)
   })
 
-  it('of a flavour without rules is unready, says so, and none of its tokens pass', async () => {
-    for (const flavour of ['terraform', 'buildkite', 'circleci']) {
-      const s = scene(issuer, { flavour, keys: { jwks_url: issuer.jwksUrl } })
-      const before = issuer.requests.jwks
-      s.verifier.start()
-      const detail = `this version does not enforce the rules of flavour ${flavour}, so it accepts no token of it`
-      expect(s.verifier.status()).toEqual([{ issuer: 'ci', ready: false, detail }])
-      expect(await s.codeOf(await s.sign())).toBe('issuer_unknown')
-      expect(await s.whyNot(await s.sign())).toBe(`flavour: ${detail}`)
-      expect(issuer.requests.jwks).toBe(before)
-      s.verifier.close()
-    }
-  })
-
   it('cannot speak for another: the key of one never verifies the tokens of the other', async () => {
     const policies = [issuerPolicy(issuer), { ...issuerPolicy(rsa), name: 'other' }]
     const s = scene(issuer, {}, { issuers: () => policies })

@@ -17,23 +17,30 @@ describe('sliding windows', () => {
   it('counts as a list of all hits would, whatever the gaps between them', () => {
     const gap = fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 5 }), fc.integer({ min: 0, max: 2_000 }))
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 40 }), fc.array(gap, { maxLength: 300 }), (max, gaps) => {
-        const clock = testClock(1_000)
-        const hits = createHits(clock)
-        let model: number[] = []
-        for (const delay of gaps) {
-          clock.advance(delay)
-          model = model.filter((at) => at + 1_000 > clock.now())
-          expect(hits.within('k')).toBe(model.length)
-          const wait = hits.count('k', max, 1_000)
-          if (model.length < max) {
-            expect(wait).toBe(0)
-            model.push(clock.now())
-          } else {
-            expect(wait).toBe((model.at(-max) ?? 0) + 1_000 - clock.now())
+      fc.property(
+        fc.integer({ min: 1, max: 40 }),
+        fc.array(fc.tuple(gap, fc.integer({ min: 1, max: 3 })), { maxLength: 300 }),
+        (max, steps) => {
+          const clock = testClock(1_000)
+          const hits = createHits(clock)
+          let model: number[] = []
+          for (const [delay, hit] of steps) {
+            const count = Math.min(hit, max)
+            clock.advance(delay)
+            model = model.filter((at) => at + 1_000 > clock.now())
+            expect(hits.within('k')).toBe(model.length)
+            const wait = hits.count('k', max, 1_000, count)
+            if (model.length + count <= max) {
+              expect(wait).toBe(0)
+              for (let i = 0; i < count; i++) model.push(clock.now())
+            } else {
+              // Until then enough of them have left.
+              const room = (at: number) => model.filter((hitAt) => hitAt + 1_000 > at).length + count <= max
+              expect([room(clock.now() + wait), room(clock.now() + wait - 1)]).toEqual([true, false])
+            }
           }
-        }
-      }),
+        },
+      ),
     )
   })
 

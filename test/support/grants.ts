@@ -1,5 +1,5 @@
 import { BrokerFault } from '../../src/base/errors.ts'
-import { type GrantId, newId } from '../../src/base/ids.ts'
+import { type CompositeId, type GrantId, newId } from '../../src/base/ids.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { ok, refuse } from '../../src/base/result.ts'
 import { Secret } from '../../src/base/secret.ts'
@@ -143,6 +143,7 @@ export function scriptedEngine(clock: FakeClock) {
 
 interface Intention {
   readonly task?: `tsk_${string}`
+  readonly composite?: CompositeId
   readonly limits?: Access['limits']
   readonly as?: Partial<Pick<Access, 'workload' | 'owner' | 'purpose' | 'credential'>>
 }
@@ -221,13 +222,14 @@ export function grantsStage(
       reason: '',
       task: options.task,
       approval: undefined,
+      ...(options.composite && { composite: options.composite }),
     }
     const counted = options.task === undefined ? undefined : await tasks.count(options.task, undefined)
     const opening = {
       ...openGrant(id, { ...access, ...options.as }, origin, clock.now()),
       ...(counted?.ok === true && { taskGrant: counted.value }),
     }
-    const opened = await registry.open(opening, options.limits ?? access.limits, () => admitted(opening))
+    const opened = await registry.open([opening], options.limits ?? access.limits, () => admitted(opening))
     if (!opened.ok) throw new Error(opened.refusal.code)
     const { grant } = await registry.record(opening, {
       ...about(opening),
@@ -245,8 +247,8 @@ export function grantsStage(
     })
     return grant
   }
-  const mint = (grant: Grant): Promise<Recorded> =>
-    mintAndRecord({ registry, engine, sealLease: sealer.seal, clock, log: silentLog, trace }, grant, access, {}, by)
+  const mintDeps = { registry, engine, sealLease: sealer.seal, clock, log: silentLog, trace }
+  const mint = (grant: Grant): Promise<Recorded> => mintAndRecord(mintDeps, grant, access, {}, { by })
   const issue = async (options: Parameters<typeof intend>[0] = {}): Promise<Recorded> => mint(await intend(options))
 
   return {
@@ -262,6 +264,7 @@ export function grantsStage(
     sweep,
     intend,
     mint,
+    mintDeps,
     issue,
     vault,
     engine: scripted.engine,

@@ -28,6 +28,7 @@ export async function setUpVault(root: VaultApi, postgres: TestPostgres): Promis
   await setUpDatabase(api, postgres)
   await setUpPki(api)
   await setUpSsh(api)
+  await setUpTransit(api)
   await api('POST', 'sys/mounts/static', { type: 'kv', options: { version: '2' } })
   await setUpTokens(api)
   return setUpAccess(api)
@@ -113,6 +114,14 @@ async function setUpTokens(api: VaultApi): Promise<void> {
   await api('POST', 'auth/token/roles/sparing', { ...role, token_num_uses: 2 })
 }
 
+async function setUpTransit(api: VaultApi): Promise<void> {
+  await api('POST', 'sys/mounts/transit', { type: 'transit' })
+  for (const type of ['ecdsa-p256', 'ecdsa-p521', 'ed25519', 'rsa-2048']) {
+    await api('POST', `transit/keys/tokens-${type}`, { type })
+  }
+  await api('POST', 'transit/keys/tokens', { type: 'ecdsa-p256' })
+}
+
 async function setUpAccess(api: VaultApi): Promise<VaultSetUp> {
   // A new kv mount answers 400 while it prepares its versions.
   const first = { data: { user: 'vendor', api_key: 'canary-first' } }
@@ -168,6 +177,7 @@ const extraRoles = [
   'path "pki/issue/leased" { capabilities = ["update"] }',
   'path "sys/leases/lookup/pki/issue/leased/" { capabilities = ["list", "sudo"] }',
   'path "sys/leases/lookup/pki/sign/leased/" { capabilities = ["list", "sudo"] }',
+  'path "transit/+/tokens*" { capabilities = ["read", "update"] }',
   'path "ssh/sign/no-key-id" { capabilities = ["update"] }',
   'path "auth/token/create/orphaning" { capabilities = ["update"] }',
   'path "auth/token/create/sparing" { capabilities = ["update"] }',

@@ -7,7 +7,15 @@ import { type ExecTask, execTask } from '../exec-task.ts'
 import { formatHelp } from '../formats/table.ts'
 import { handoverOptions, parseHandover } from '../handover.ts'
 import type { BrokerClient } from '../http-client.ts'
-import { explainPending, obtain, requestHelp, requestOptions, toRequest } from '../obtain.ts'
+import {
+  credentialsOf,
+  explainPending,
+  type IssuedAnswer,
+  obtain,
+  requestHelp,
+  requestOptions,
+  toRequest,
+} from '../obtain.ts'
 import { parseOptions } from '../options.ts'
 import { keepRenewed, type Renewal } from '../renewal.ts'
 import { grantVariables, type Mapping, parseMapping, toVariables } from '../secret-fields.ts'
@@ -27,6 +35,8 @@ ${requestHelp}
   --env NAME=field    put this field of the secret into the variable NAME; may be repeated. Without it every field goes
                       into a variable of its own name in upper case (USERNAME, PASSWORD), unless --fd or --file hands
                       the secret over. WRIT_GRANT, WRIT_TASK and WRIT_EXPIRES_AT are set where there is one.
+                      Of several credentials a field is credential.field, and a variable of its own is
+                      ORDERS_RW_PASSWORD.
   --fd N=FORMAT       let COMMAND read it from descriptor N (3 to 9); json unless a format is named; may be repeated
   --file NAME=FORMAT  put it into a file in memory that is removed when COMMAND ends, and the path of the file into the
                       variable NAME; may be repeated
@@ -41,6 +51,7 @@ examples:
   writ exec --purpose read-orders --env PGUSER=username --env PGPASSWORD=password -- psql -h db orders
   writ exec --purpose read-orders --file PGPASSFILE=pgpass --host db --env PGUSER=username -- psql -h db orders
   writ exec --purpose read-orders --fd 3=raw:password -- ./app --password-file /dev/fd/3
+  writ exec --purpose migrate --credential orders-rw --credential internal-tls --env PGPASSWORD=orders-rw.password -- ./migrate
   writ exec --purpose deploy --task "$TASK" -- ./deploy.sh
   writ exec --purpose fix-bug --intent "find why order 42 was billed twice" -- ./agent.sh
 `
@@ -69,20 +80,20 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   if (request.delivery === 'wrapped' && mapping.length > 0) {
     throw new UsageError('--env needs the fields of the secret, and --delivery wrapped hides them')
   }
-  const handOver = parseHandover(values, request.delivery, io)
+  const handOver = parseHandover(values, request, io)
   const client = connect(values, io)
   // From here on no signal may end this process before the credential is handed back.
   const signals = relaySignals(io)
   try {
     const task = await execTask(client, { purpose: request.purpose, task: request.task, intent: values.intent }, io)
     const asked = task.named === undefined ? request : { ...request, task: task.named }
-    let issued: IssuedCredential | undefined
+    let issued: IssuedAnswer | undefined
     let outcome = 'nothing was run'
     try {
       const answer = await obtain(client, asked, values.wait === true, io, () => signals.ended() !== undefined)
-      if ('approval' in answer) return interrupted(signals) ?? explainPending(answer, io)
+      if ('approval' in answer) return interrupted(signals) ?? explainPending(answer, values, io)
       issued = answer
-      task.begin(answer.task)
+      task.begin(credentialsOf(answer)[0]?.task)
       const stopped = interrupted(signals)
       const status =
         stopped ?? (await runWith(answer, mapping, { client, command, ttl: request.ttl, handOver, signals, io }))
@@ -102,7 +113,7 @@ function interrupted(signals: SignalRelay): number | undefined {
 }
 
 async function runWith(
-  issued: IssuedCredential,
+  issued: IssuedAnswer,
   mapping: Mapping,
   deps: {
     client: BrokerClient
@@ -115,19 +126,21 @@ async function runWith(
 ): Promise<number> {
   const { client, command, ttl, handOver, signals, io } = deps
   const handed = handOver?.(issued)
-  let renewal: Renewal | undefined
+  let renewals: readonly Renewal[] = []
   try {
     const secret = handed === undefined || mapping.length > 0 ? toVariables(issued, mapping) : grantVariables(issued)
     const environment = { ...io.environment.child(), ...secret, ...handed?.variables }
-    renewal = keepRenewed({
-      issued,
-      renew: (grant) => client.renew(grant, ttl),
-      clock: io.clock,
-      say: (text) => io.stderr(`writ: ${printable(text)}\n`),
-    })
+    renewals = credentialsOf(issued).map((one) =>
+      keepRenewed({
+        issued: one,
+        renew: (grant) => client.renew(grant, ttl),
+        clock: io.clock,
+        say: (text) => io.stderr(`writ: ${printable(text)}\n`),
+      }),
+    )
     return await runChild(command, environment, signals, handed?.descriptors)
   } finally {
-    renewal?.stop()
+    for (const renewal of renewals) renewal.stop()
     handed?.remove()
   }
 }
@@ -135,14 +148,14 @@ async function runWith(
 // The exit status is the command's: a hand-back that failed is said aloud, and the credential ends by itself. Its own task takes the
 // credential with it; the task of a job is left to the others of the job until it holds nothing more.
 async function handBack(
-  issued: IssuedCredential | undefined,
+  issued: IssuedAnswer | undefined,
   task: ExecTask,
   outcome: string,
   client: BrokerClient,
   io: Io,
 ): Promise<void> {
   if (task.isOwn && (await task.end(outcome))) return
-  if (issued !== undefined) await revoke(issued, client, io)
+  if (issued !== undefined) await Promise.all(credentialsOf(issued).map((one) => revoke(one, client, io)))
   if (!task.isOwn) await task.end(outcome)
 }
 

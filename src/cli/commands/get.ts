@@ -2,11 +2,11 @@ import type { CredentialRequest } from '../../contract/credential.ts'
 import { type Command, exit, type Io, UsageError, writeJson } from '../command.ts'
 import { clientHelp, clientOptions, connect } from '../connect.ts'
 import type { Destination } from '../formats/destination.ts'
-import { type FormatValues, formatOptions } from '../formats/format.ts'
+import { type FormatValues, formatOptions, rendering } from '../formats/format.ts'
 import { agentOptions, agentRequest, openAgent } from '../formats/ssh-agent.ts'
-import { formatHelp, formatNamed, refuseUnused, refuseWrapped } from '../formats/table.ts'
+import { formatHelp, formatNamed, refuseUnfit, refuseUnused } from '../formats/table.ts'
 import type { BrokerClient } from '../http-client.ts'
-import { explainPending, obtain, requestHelp, requestOptions, toRequest } from '../obtain.ts'
+import { credentialsOf, explainPending, obtain, requestHelp, requestOptions, toRequest } from '../obtain.ts'
 import { parseOptions } from '../options.ts'
 import { beginFile } from '../output-file.ts'
 import { beginReceipt, type ReceiptFile } from '../receipt-file.ts'
@@ -20,7 +20,8 @@ to have it handed back by itself, use writ exec. Each call issues a new one: not
 
 ${requestHelp}
   --format F          in which form; json unless said otherwise
-  --env NAME=field    with --format env: print this field of the secret under this name; may be repeated
+  --env NAME=field    with --format env: print this field of the secret under this name; may be repeated. Of several
+                      credentials a field is credential.field, here and with raw:
   --json              the same as --format json
   --out FILE          put it into FILE, mode 0600, instead of printing it; it appears there whole or not at all
   --receipt FILE      wait for the receipt, the offline proof that the issuance is on record, and put it into FILE; when there
@@ -35,6 +36,7 @@ examples:
   writ get --purpose read-orders
   writ get --purpose read-orders --format raw:password
   writ get --purpose read-orders --format pgpass --host db --out "$XDG_RUNTIME_DIR/pgpass"
+  writ get --purpose migrate --credential orders-rw --credential internal-tls
   writ get --purpose read-orders --receipt issued.proof
   set -a; eval "$(writ get --purpose read-orders --format env --env PGUSER=username --env PGPASSWORD=password)"
   writ get --purpose deploy --credential deploy-ssh --param public_key=@id_ed25519.pub --format raw:signed_key
@@ -68,6 +70,8 @@ async function run(args: readonly string[], io: Io): Promise<number> {
     throw new UsageError('--identity goes with --format ssh-agent')
   }
   const asked = toRequest(format === 'ssh-agent' ? agentRequest(values) : values)
+  if (values.receipt !== undefined && Array.isArray(asked.credential))
+    throw new UsageError('--receipt keeps one receipt: fetch those of several credentials with writ ledger prove')
   const client = connect(values, io)
   const destination =
     format === 'ssh-agent' ? await openAgent(values, asked, io) : await openText({ ...values, format }, asked, io)
@@ -75,7 +79,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   try {
     if (values.receipt !== undefined) receipt = await beginReceipt(values.receipt)
     const request: CredentialRequest = receipt === undefined ? asked : { ...asked, receipt: 'wait' }
-    const output = { json: format === 'json', destination, receipt }
+    const output = { json: format === 'json', destination, receipt, keyFile: values['dpop-key'] }
     return await fetchAndDeliver(client, request, values.wait === true, { output, io })
   } finally {
     await receipt?.close()
@@ -92,9 +96,9 @@ interface TextValues extends FormatValues {
 async function openText(values: TextValues, request: CredentialRequest, io: Io): Promise<Destination> {
   const format = formatNamed('--format', values.format)
   refuseUnused(values, [format])
-  refuseWrapped(request.delivery, '--format', format)
+  refuseUnfit(request, '--format', format)
   const terminal = io.isTty.stdout && values.out === undefined
-  const render = format.prepare({ values, mapping: parseMapping(values.env ?? []), terminal })
+  const render = rendering(format, { values, mapping: parseMapping(values.env ?? []), terminal })
   const file = values.out === undefined ? undefined : await beginFile(values.out, 0o600)
   return {
     async deliver(issued) {
@@ -116,6 +120,7 @@ async function fetchAndDeliver(
       readonly json: boolean
       readonly destination: Destination
       readonly receipt: ReceiptFile | undefined
+      readonly keyFile: string | undefined
     }
     readonly io: Io
   },
@@ -124,15 +129,16 @@ async function fetchAndDeliver(
   const answer = await obtain(client, request, wait, io)
   if ('approval' in answer) {
     if (output.json) writeJson(io, answer)
-    return explainPending(answer, io)
+    return explainPending(answer, { ...request, 'dpop-key': output.keyFile }, io)
   }
   try {
     await output.destination.deliver(answer)
   } catch (error) {
     // Nobody will ever use what could not be delivered.
-    await client.revoke(answer.grant, 'the output format did not fit').catch(() => {})
+    for (const { grant } of credentialsOf(answer))
+      await client.revoke(grant, 'the output format did not fit').catch(() => {})
     throw error
   }
-  await output.receipt?.keep(answer, client, io)
+  if (!('credentials' in answer)) await output.receipt?.keep(answer, client, io)
   return exit.done
 }

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { parseDuration } from '../../base/duration.ts'
 import { messageOf } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
+import { deliveryField } from '../../contract/credential.ts'
 import { chosenBy, routesOf } from '../../identity/route.ts'
 import { createVerifier } from '../../identity/verify.ts'
 import { decodeUnverified } from '../../policy/claims.ts'
@@ -50,7 +51,7 @@ one is shown. Asks no broker; limits are taken as unused.
   --ttl 15m         the life asked for
   --task T          as if this task were open
   --reason TEXT     the reason given
-  --delivery D      plain or wrapped
+  --delivery D      plain, wrapped or jwe
   --param NAME=V    a parameter of the caller; may be repeated
   --policies DIR    default ./policies
   --unverified      do not check the signature or the times: explain a decision about an old token, or without a network
@@ -96,9 +97,8 @@ function requestOf(values: Values): Omit<AccessRequest, 'purpose'> {
   const ttlSeconds = values.ttl === undefined ? undefined : parseDuration(values.ttl)
   if (values.ttl !== undefined && ttlSeconds === undefined) throw new UsageError('--ttl is a duration such as 15m')
   const { delivery } = values
-  if (delivery !== undefined && delivery !== 'plain' && delivery !== 'wrapped') {
-    throw new UsageError('--delivery is plain or wrapped')
-  }
+  const way = deliveryField.optional().safeParse(delivery)
+  if (!way.success) throw new UsageError('--delivery is plain, wrapped or jwe')
   const params = (values.param ?? []).map((pair): [string, string] => {
     const at = pair.indexOf('=')
     if (at < 1) throw new UsageError('--param is NAME=VALUE')
@@ -111,7 +111,7 @@ function requestOf(values: Values): Omit<AccessRequest, 'purpose'> {
     task: values.task ?? '',
     taskEndsAtMs: undefined,
     params: Object.fromEntries(params),
-    delivery,
+    delivery: way.data,
     ip: '',
   }
 }

@@ -4,6 +4,7 @@ import { messageOf } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
 import { openVault } from '../../compose/vault.ts'
 import type { Config } from '../../config/config.ts'
+import { mintedAs } from '../../engines/delivery.ts'
 import { policyLine } from '../../engines/faults.ts'
 import { createEngines } from '../../engines/registry.ts'
 import type { VaultSession } from '../../engines/vault-session.ts'
@@ -121,7 +122,7 @@ async function permissions(
   for (const { target, delivery } of policies.credentials) {
     const engine = engines.get(target.engine)
     for (const way of delivery)
-      for (const { path, capability } of engine?.needs(target, way) ?? []) need(path, capability)
+      for (const { path, capability } of engine?.needs(target, mintedAs(way)) ?? []) need(path, capability)
   }
   let held: ReadonlyMap<string, readonly string[]>
   try {

@@ -5,6 +5,7 @@ import type { Format } from './format.ts'
 export const env: Format = {
   name: 'env',
   takes: [],
+  sets: true,
   prepare:
     ({ mapping }) =>
     (issued) =>

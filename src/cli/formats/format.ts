@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer'
 import type { IssuedCredential } from '../../contract/credential.ts'
-import { CommandError, exit } from '../command.ts'
+import { CommandError, exit, UsageError } from '../command.ts'
+import type { IssuedAnswer } from '../obtain.ts'
 import { fieldText, type Mapping } from '../secret-fields.ts'
 
 /** Options that say what a client needs to know and the secret does not hold; `get` and `exec` share them. */
@@ -26,16 +27,35 @@ export interface Context {
 }
 
 /** Writes a credential down. @throws CommandError when a field is missing, or cannot be written in this form; never quotes a value */
-export type Render = (issued: IssuedCredential) => string
+type Render<A> = (issued: A) => string
+
+interface OfOne {
+  /** Checks what can be checked before a credential is asked for. @throws UsageError */
+  prepare(context: Context): Render<IssuedCredential>
+}
+
+interface OfSets {
+  /** Whether it can hold the credentials of a set as well. */
+  readonly sets: true
+  prepare(context: Context): Render<IssuedAnswer>
+}
 
 /** The form in which one kind of client reads its credential. */
-export interface Format {
+export type Format = {
   readonly name: string
   readonly takes: readonly FormatOption[]
   /** Clients are pointed at the folder that holds a file of this name, not at the file. */
   readonly folderWith?: string
-  /** Checks what can be checked before a credential is asked for. @throws UsageError */
-  prepare(context: Context): Render
+} & (OfOne | OfSets)
+
+/** Writes an answer down in that form. @throws UsageError for a set where the form is of one credential; see `refuseUnfit` */
+export function rendering(format: Format, context: Context): Render<IssuedAnswer> {
+  if ('sets' in format) return format.prepare(context)
+  const render = format.prepare(context)
+  return (answer) => {
+    if ('credentials' in answer) throw new UsageError(`${format.name} holds one credential`)
+    return render(answer)
+  }
 }
 
 /** The first of these fields that the secret has. @throws CommandError naming the fields there are */

@@ -5,6 +5,7 @@ import type { Format } from './format.ts'
 export const json: Format = {
   name: 'json',
   takes: [],
+  sets: true,
   prepare:
     ({ terminal }) =>
     (issued) =>

@@ -5,6 +5,7 @@ import type { Format } from './format.ts'
 export const raw = (field: string): Format => ({
   name: `raw:${field}`,
   takes: [],
+  sets: true,
   prepare:
     ({ terminal }) =>
     (issued) => {

@@ -7,6 +7,7 @@ import { CommandError, exit, type Io, UsageError } from '../command.ts'
 import { printable } from '../terminal.ts'
 import type { Destination } from './destination.ts'
 import { formatOptions, lineOf } from './format.ts'
+import { refuseUnfit } from './table.ts'
 
 export const agentOptions = { identity: { type: 'string' } } as const
 
@@ -37,9 +38,7 @@ interface AgentValues {
 export async function openAgent(values: AgentValues, request: CredentialRequest, io: Io): Promise<Destination> {
   const unwanted = ['out', ...Object.keys(formatOptions)].find((option) => values[option] !== undefined)
   if (unwanted !== undefined) throw new UsageError(`--${unwanted} does not go with --format ssh-agent`)
-  if (request.delivery === 'wrapped') {
-    throw new UsageError('--format: ssh-agent needs the fields of the secret, and --delivery wrapped hides them')
-  }
+  refuseUnfit(request, '--format', { name: 'ssh-agent' })
   const key = request.params?.public_key?.trim() ?? ''
   if (holds(await sshAdd(['-L'], io), key)) {
     throw new CommandError(
@@ -48,7 +47,13 @@ export async function openAgent(values: AgentValues, request: CredentialRequest,
       'keep it there and write the certificate to a file: --format raw:signed_key --out FILE, then ssh -o CertificateFile=FILE',
     )
   }
-  return { deliver: (issued) => load(issued, resolve(values.identity ?? ''), key, io), close: async () => {} }
+  return {
+    async deliver(issued) {
+      if ('credentials' in issued) throw new UsageError('ssh-agent holds one credential')
+      await load(issued, resolve(values.identity ?? ''), key, io)
+    },
+    close: async () => {},
+  }
 }
 
 /** `ssh-add` looks for a certificate beside the key, so both go under one name into a folder of their own. */

@@ -1,4 +1,5 @@
 import { nearest } from '../../base/nearest.ts'
+import type { CredentialRequest } from '../../contract/credential.ts'
 import { UsageError } from '../command.ts'
 import { awsProcess } from './aws-process.ts'
 import { docker } from './docker.ts'
@@ -63,8 +64,18 @@ export function refuseUnused(values: FormatValues, chosen: readonly Format[]): v
   }
 }
 
-/** Fields of a wrapped secret are still hidden, so only what shows the wrapping itself is left. @throws UsageError */
-export function refuseWrapped(delivery: string | undefined, option: string, { name }: Format): void {
-  if (delivery !== 'wrapped' || /^(?:json|env|raw:.*)$/.test(name)) return
-  throw new UsageError(`${option}: ${name} needs the fields of the secret, and --delivery wrapped hides them`)
+/**
+ * Fields of a wrapped secret are still hidden, so only what shows the wrapping itself is left; and most clients read one credential.
+ * @throws UsageError
+ */
+export function refuseUnfit(
+  { delivery, credential }: CredentialRequest,
+  option: string,
+  { name, sets }: { readonly name: string; readonly sets?: true },
+): void {
+  if (sets) return
+  if (delivery === 'wrapped') {
+    throw new UsageError(`${option}: ${name} needs the fields of the secret, and --delivery wrapped hides them`)
+  }
+  if (Array.isArray(credential)) throw new UsageError(`${option}: ${name} holds one credential`)
 }

@@ -20,6 +20,7 @@ import { createSsh } from './ssh.ts'
 import { createSystem } from './system.ts'
 import { createTokenBackend } from './token-routes.ts'
 import { createTokens } from './tokens.ts'
+import { createTransit } from './transit.ts'
 import { createWrapping } from './wrapping.ts'
 
 /** A running development server. */
@@ -136,6 +137,7 @@ function createCore(deps: { clock: Clock; log: Log; rootToken: string }): {
       if (type === 'database') return createDatabase({ clock, leases, mountPath })
       if (type === 'pki') return createPki({ clock, leases, mountPath })
       if (type === 'ssh') return createSsh({ clock })
+      if (type === 'transit') return createTransit({ clock })
       if (type === 'kv-v1') return createKvV1()
       return type === 'kv' ? createKv({ clock }) : undefined
     },
@@ -219,9 +221,12 @@ function createCore(deps: { clock: Clock; log: Log; rootToken: string }): {
   }
 }
 
+/** OpenBao may serve it; said beside its own words for a path that it does not know. */
+const notServed = 'this development server does not serve it: docs/development-server.md lists what it does'
+
 type Handled = Parameters<NonNullable<Route['on']['read']>>[0]
 async function handled(route: Route | undefined, call: Handled): Promise<Reply | undefined> {
-  if (route === undefined) throw listed(404, 'unsupported path')
+  if (route === undefined) throw new VaultError(404, listed(404, 'unsupported path').message, notServed)
   const handler = route.on[call.operation]
   if (handler === undefined) throw listed(405, 'unsupported operation')
   return await handler(call)

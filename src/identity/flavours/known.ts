@@ -12,7 +12,8 @@ import { kubernetes } from './kubernetes.ts'
 import { spiffe } from './spiffe.ts'
 import { terraform } from './terraform.ts'
 
-const known: Partial<Record<IssuerPolicy['flavour'], Flavour>> = {
+/** The rules of each flavour: an Issuer document cannot name one that is not held to its rules. */
+export const flavours: Readonly<Record<IssuerPolicy['flavour'], Flavour>> = {
   generic,
   kubernetes,
   'github-actions': githubActions,
@@ -25,6 +26,3 @@ const known: Partial<Record<IssuerPolicy['flavour'], Flavour>> = {
   azure,
   aws,
 }
-
-/** The rules of a flavour; `undefined` while this version does not enforce them, and then no token of it may pass. */
-export const flavourOf = (name: IssuerPolicy['flavour']): Flavour | undefined => known[name]

@@ -127,6 +127,10 @@ const sources: readonly Source[] = [
   column('heartbeat', 'integer'),
   column('run', 'text'),
   column('rotation', 'json'),
+  column('composite', 'text'),
+  column('parts', 'json'),
+  column('credentials', 'json'),
+  column('jkt', 'text'),
 ]
 
 export const columns: readonly Column[] = sources

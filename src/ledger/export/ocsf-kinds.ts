@@ -68,6 +68,8 @@ export function ocsfDetailsOf(entry: Entry): OcsfDetails {
         },
         resources: resourcesOf(entry, entry.data, entry.sensitivity),
       }
+    case 'composite.issued':
+      return { ...managed(entry, [10, 'Activate'], thing('composite', entry.composite)), ...success }
     case 'grant.failed':
       return {
         ...access(entry, [1, 'Assign Privileges'], entry.ambiguous ? otherStatus('Ambiguous') : failure),

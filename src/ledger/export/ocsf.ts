@@ -41,7 +41,7 @@ export function ocsfEvent(row: EntryRow, entry: Entry, origin: string): Readonly
       sequence: row.index,
       event_code: entry.kind,
       original_time: entry.time,
-      correlation_uid: entry.grant ?? entry.task ?? entry.approval ?? entry.revocation,
+      correlation_uid: entry.grant ?? entry.composite ?? entry.task ?? entry.approval ?? entry.revocation,
     },
     raw_data: row.text,
     raw_data_hash: { algorithm_id: 99, algorithm: 'RFC 6962 leaf hash, SHA-256', value: row.leafHash },

@@ -7,6 +7,7 @@ export const transformVersion = 1
 /** What a text is the name of. Equal texts of one class become equal hashes, and texts of two classes never do. */
 type TextClass =
   | 'approval'
+  | 'composite'
   | 'credential'
   | 'data'
   | 'digest'
@@ -16,6 +17,7 @@ type TextClass =
   | 'finding'
   | 'grant'
   | 'issuer'
+  | 'key'
   | 'mount'
   | 'public-id'
   | 'purpose'
@@ -61,11 +63,14 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   grant: 'grant',
   task: 'task',
   approval: 'approval',
+  composite: 'composite',
   revocation: 'revocation',
   policy: 'kept',
   request: 'request',
   trace: 'trace',
   token: 'kept',
+  // Whoever knows the public key, which its owner may show to anybody, knows this.
+  jkt: 'key',
   version: 'version',
   engine_server: 'version',
   'broker.stopped cause': 'text',
@@ -98,6 +103,8 @@ export const treatments: Readonly<Record<string, Treatment>> = {
   idempotency_key: 'digest',
   idempotency_request: 'digest',
   replaces: 'grant',
+  'parts[]': 'grant',
+  'credentials[]': 'credential',
   caller_params: 'sealed',
   'lease.hash': 'kept',
   'lease.sealed': 'sealed',
@@ -217,12 +224,14 @@ const idPrefixes: Partial<Record<TextClass, string>> = {
   grant: 'gr_',
   task: 'tsk_',
   approval: 'ap_',
+  composite: 'cmp_',
   revocation: 'rev_',
   request: 'rq_',
 }
 
 /** A hash in the shape that its field has: an identifier, 32 or 64 hexadecimal digits, or a name. */
 function shaped(textClass: TextClass, mac: Buffer): string {
+  if (textClass === 'key') return mac.toString('base64url')
   if (textClass === 'digest') return mac.toString('hex')
   if (textClass === 'trace') return mac.toString('hex', 0, 16)
   return `${idPrefixes[textClass] ?? `${textClass}-`}${base32(mac)}`

@@ -1,6 +1,6 @@
 import { isEntraId, readEntraIssuer } from '../../base/entra-issuer.ts'
 import type { IssuerPolicy } from '../issuer.ts'
-import type { BreadthProblem, IssuerProblem, MatchLook, Platform } from './platform.ts'
+import { type BreadthProblem, type IssuerProblem, type MatchLook, type Platform, withoutId } from './platform.ts'
 
 const deleted = 'names whatever is made under that name after the first one was deleted'
 const manyTenants: ReadonlySet<string> = new Set([
@@ -25,7 +25,7 @@ export const azure: Platform = {
   match: breadth,
 }
 
-function ofIssuer({ url }: IssuerPolicy): readonly IssuerProblem[] {
+function ofIssuer({ url, token }: IssuerPolicy): readonly IssuerProblem[] {
   const named = readEntraIssuer(url)
   const at = (message: string, fix: string): readonly IssuerProblem[] => [
     { severity: 'error', path: ['url'], message, fix },
@@ -38,7 +38,7 @@ function ofIssuer({ url }: IssuerPolicy): readonly IssuerProblem[] {
     return at(`\`${named.tenant}\` stands for tenants of anybody`, 'write the id of your own tenant')
   }
   return isEntraId(named.tenant)
-    ? []
+    ? withoutId(token, 'Entra')
     : at('tokens name the tenant by its id, in lower case', 'write the id of the tenant, not a domain of it')
 }
 

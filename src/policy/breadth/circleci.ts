@@ -13,6 +13,7 @@ import {
   takenOver,
   textOnly,
   warning,
+  withoutId,
 } from './platform.ts'
 
 const claim = (name: string): string => `oidc.circleci.com/${name}`
@@ -40,7 +41,7 @@ function trust(issuer: IssuerPolicy): readonly IssuerProblem[] {
     return [error(['url'], 'every organization has an issuer of its own, and this names none', fix)]
   }
   const message = 'every job of the organization is given a token with this audience, whomever it is meant for'
-  return sharedAudience(issuer, (one) => one === id, message)
+  return [...sharedAudience(issuer, (one) => one === id, message), ...withoutId(issuer.token, 'CircleCI')]
 }
 
 function breadth(look: MatchLook): readonly BreadthProblem[] {

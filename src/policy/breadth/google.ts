@@ -1,6 +1,13 @@
 import type { IssuerPolicy } from '../issuer.ts'
 import type { ClaimRule } from '../match.ts'
-import { type BreadthProblem, type IssuerProblem, type MatchLook, type Platform, textOnly } from './platform.ts'
+import {
+  type BreadthProblem,
+  type IssuerProblem,
+  type MatchLook,
+  type Platform,
+  textOnly,
+  withoutId,
+} from './platform.ts'
 
 const deleted = 'names whatever is made under that name after the first one was deleted'
 const engine = 'google/compute_engine'
@@ -19,8 +26,8 @@ export const google: Platform = {
   match: breadth,
 }
 
-function ofIssuer({ url }: IssuerPolicy): readonly IssuerProblem[] {
-  if (url === 'https://accounts.google.com') return []
+function ofIssuer({ url, token }: IssuerPolicy): readonly IssuerProblem[] {
+  if (url === 'https://accounts.google.com') return withoutId(token, 'Google')
   const message = 'Google signs ID tokens as https://accounts.google.com, so no token fits'
   const fix = 'write url: https://accounts.google.com, unless this is a cloud of its own run on Google software'
   return [{ severity: 'warning', path: ['url'], message, fix }]

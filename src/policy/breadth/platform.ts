@@ -132,3 +132,16 @@ export function sharedAudience(
     ? [warning(['audience'], message, 'ask for tokens with the URL of the broker as `aud`')]
     : []
 }
+
+/** A rule about using tokens once, which a platform whose tokens have no `jti` cannot meet. */
+export const withoutId = ({ replay }: IssuerPolicy['token'], platform: string): readonly IssuerProblem[] =>
+  replay === 'allow'
+    ? []
+    : [
+        {
+          severity: 'warning',
+          path: ['token', 'replay'],
+          message: `${platform} writes no \`jti\`, and a token without one cannot be counted, so it is refused`,
+          fix: 'write replay: allow',
+        },
+      ]

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { deliveryField } from '../../contract/credential.ts'
 import { durationField, nameField, textField } from '../../contract/fields.ts'
 import type { MintTarget } from '../../engines/engine.ts'
 
@@ -59,11 +60,13 @@ export const common = {
     .default([])
     .describe('Parameters of the caller beyond those the engine itself takes'),
   delivery: z
-    .array(z.enum(['plain', 'wrapped']))
+    .array(deliveryField)
     .min(1)
-    .max(2)
-    .default(['plain', 'wrapped'])
-    .describe('How the secret may travel; the first is used when the caller does not say'),
+    .max(3)
+    .default(['plain', 'wrapped', 'jwe'])
+    .describe(
+      'How the secret may travel; the first is used when the caller does not say. `jwe` encrypts it to a key that the caller proves it holds',
+    ),
 }
 
 export const ttlField = z

@@ -43,6 +43,7 @@ describe('the rules of redaction', () => {
       )
     expect(kept(true).map(({ path }) => path)).toEqual(publicTexts)
     expect([...new Set(kept(false).map(({ path }) => path))]).toEqual([
+      'jkt',
       'trace',
       'idempotency_key',
       'idempotency_request',

@@ -111,6 +111,11 @@ describe('google', () => {
     }
   })
 
+  test('an Issuer that counts uses of tokens without `jti`', async () => {
+    const wanted = 'warning issuer.yaml: Google writes no `jti`'
+    await expectSaid(`${issuer}\ntoken: { replay: once }`, { sub: '112179062720391305885' }, wanted)
+  })
+
   test('an Issuer of another url fits no token', async () => {
     const old = 'flavour: google\nurl: accounts.google.com'
     await expectSaid(old, { sub: '112179062720391305885' }, 'warning issuer.yaml: Google signs ID tokens as')
@@ -155,6 +160,14 @@ describe('azure', () => {
     [`https://sts.windows.net/${tid}`, 'the url is not an issuer of Microsoft Entra'],
     [`https://login.microsoftonline.com/${tid}`, 'the url is not an issuer of Microsoft Entra'],
   ])('an Issuer of %s', (url, wanted) => expectSaid(issuer(url), { oid }, wanted))
+
+  test('an Issuer that counts uses of tokens without `jti`', async () => {
+    await expectSaid(
+      `${v2}\ntoken: { replay: once_per_purpose }`,
+      { oid },
+      'warning issuer.yaml: Entra writes no `jti`',
+    )
+  })
 })
 
 describe('aws', () => {

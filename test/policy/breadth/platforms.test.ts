@@ -243,6 +243,7 @@ describe('circleci', () => {
     expect(lint.issuer({})).toEqual([])
     expect(lint.issuer({ url: 'https://oidc.circleci.com' })).toEqual(one('error: every organization has an issuer'))
     expect(lint.issuer({ audience: organization })).toEqual(one('warning: every job of the organization'))
+    expect(lint.issuer({ token: { replay: 'once' } })).toEqual(one('warning: CircleCI writes no `jti`'))
   })
 })
 
