@@ -1,6 +1,7 @@
-import type { Clock, Timer } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
+import { createRounds, type Rounds } from '../base/rounds.ts'
 import { timeText } from '../contract/fields.ts'
 import type { EntryBody } from '../ledger/entry.ts'
 import type { StoredEntry } from '../ledger/ledger.ts'
@@ -12,16 +13,11 @@ import { byBroker } from './provenance.ts'
  * The look-out for static secrets that nobody rotates: a finding counts the days of each value that was handed out and has stood for
  * longer than its Credential allows. It goes away once a newer value is handed out, or with the Credential.
  */
-export interface Unrotated {
+export interface Unrotated extends Rounds {
   /** Must be shown every entry of `list` at the start, and each new one. */
   see(stored: StoredEntry): void
   /** Indexes of the entries that a next start must read. */
   list(): readonly number[]
-  /** One round. Never rejects. */
-  once(): Promise<void>
-  start(): void
-  /** Stops after the round under way. */
-  stop(): Promise<void>
 }
 
 const intervalMs = 60_000
@@ -49,9 +45,6 @@ export function createUnrotated(deps: Deps): Unrotated {
   const { findings, policies, clock, log } = deps
   /** What was handed out last, by Credential. */
   const last = new Map<string, HandedOut>()
-  let timer: Timer | undefined
-  let round: Promise<void> = Promise.resolve()
-  let stopped = false
 
   async function look(): Promise<void> {
     try {
@@ -75,16 +68,6 @@ export function createUnrotated(deps: Deps): Unrotated {
     }
   }
 
-  function once(): Promise<void> {
-    round = round.then(look)
-    return round
-  }
-
-  function schedule(): void {
-    if (stopped) return
-    timer = clock.after(intervalMs, () => void once().finally(schedule))
-  }
-
   return {
     see({ entry, index }) {
       if (entry.kind !== 'grant.issued' || !entry.static || entry.rotation === undefined) return
@@ -93,13 +76,7 @@ export function createUnrotated(deps: Deps): Unrotated {
       last.set(entry.credential, { index, entry, rotatedAtMs: Date.parse(entry.rotation.rotated_at) })
     },
     list: () => [...last.values()].map(({ index }) => index),
-    once,
-    start: () => void once().finally(schedule),
-    async stop() {
-      stopped = true
-      timer?.cancel()
-      await round
-    },
+    ...createRounds(clock, intervalMs, look),
   }
 }
 

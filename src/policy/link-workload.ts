@@ -1,6 +1,6 @@
 import { breadthProblems } from './breadth/breadth.ts'
 import { seconds } from './compile.ts'
-import { isShared, isStatic } from './credential.ts'
+import { type CredentialPolicy, isShared, isStatic } from './credential.ts'
 import { productionEnvironments } from './fields.ts'
 import type { Linker } from './link.ts'
 import { referToTokens } from './link-others.ts'
@@ -123,40 +123,32 @@ function checkCredentialOf(
       'name a credential of the same environment',
     )
   }
-  if (isStatic(credential)) checkStaticUse(workload, purpose, name, here, linker)
-  if (isShared(credential)) checkSharedUse(workload, purpose, name, here, linker)
+  if (isShared(credential)) checkSharedUse(workload, purpose, credential, here, linker)
 }
 
-function checkStaticUse(
+/** A secret that everyone who gets it shares, and of those the one that nothing ends. */
+function checkSharedUse(
   workload: WorkloadPolicy,
   purpose: PurposePolicy,
-  name: string,
+  credential: CredentialPolicy,
   here: readonly (string | number)[],
   linker: Linker,
 ): void {
+  const { name } = credential
   // Whether an Exception still holds depends on the day, so decide() refuses and the file is only warned about.
   const guarded = [...linker.registry.Guardrail.values()].some(({ document }) => document.allow_static === true)
-  if (!guarded && !linker.excepted('static_credential', workload.name, purpose.id)) {
+  if (isStatic(credential) && !guarded && !linker.excepted('static_credential', workload.name, purpose.id)) {
     linker.warn(
       here,
       `\`${name}\` is static and nothing allows that here`,
       'add an Exception that relaxes static_credential',
     )
   }
-}
-
-function checkSharedUse(
-  workload: WorkloadPolicy,
-  purpose: PurposePolicy,
-  name: string,
-  here: readonly (string | number)[],
-  linker: Linker,
-): void {
   // An error, not a refusal: were it up to decide(), removing one user would widen what the other may do.
   if (linker.users(name) > 1 && !linker.excepted('shared_credential', workload.name, purpose.id)) {
     linker.error(
       here,
-      `\`${name}\` is static and ${linker.users(name)} workloads use it`,
+      `everyone gets the same secret of \`${name}\`, and ${linker.users(name)} workloads use it`,
       'give each its own secret, or add an Exception that relaxes shared_credential',
     )
   }

@@ -1,6 +1,7 @@
-import type { Clock, Timer } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
+import { createRounds, type Rounds } from '../base/rounds.ts'
 import type { Findings } from '../grants/findings.ts'
 import type { PolicySet } from '../policy/policy-set.ts'
 import type { Endings } from './endings.ts'
@@ -8,14 +9,9 @@ import { type Finding, findingsOf, settledFindings } from './findings.ts'
 import { type Departed, type Orphaned, orphanedWorkloads } from './leavers.ts'
 
 /** The look-out for members who have left: tells people, and ends what nobody answers for once the grace is over. */
-export interface LeaverWatch {
+export interface LeaverWatch extends Rounds {
   /** The workload as one that nobody answers for, if that is so under these policies. Its deadline may be still to come. */
   orphaned(set: PolicySet, workload: string): Orphaned | undefined
-  /** One round. Never rejects. */
-  once(): Promise<void>
-  start(): void
-  /** Stops after the round under way. */
-  stop(): Promise<void>
 }
 
 const intervalMs = 1_000
@@ -33,9 +29,6 @@ export function createLeaverWatch(deps: Deps): LeaverWatch {
   const { findings, policies, departed, endings, clock, log } = deps
   let reckoned: { set: PolicySet; departed: Departed; orphaned: ReadonlyMap<string, Orphaned> } | undefined
   let told: { set: PolicySet; departed: Departed } | undefined
-  let timer: Timer | undefined
-  let round: Promise<void> = Promise.resolve()
-  let stopped = false
 
   function reckon(set: PolicySet): ReadonlyMap<string, Orphaned> {
     const gone = departed()
@@ -68,25 +61,9 @@ export function createLeaverWatch(deps: Deps): LeaverWatch {
     }
   }
 
-  /** One after the other, so that no finding is opened twice. */
-  function once(): Promise<void> {
-    round = round.then(look)
-    return round
-  }
-
-  function schedule(): void {
-    if (stopped) return
-    timer = clock.after(intervalMs, () => void once().finally(schedule))
-  }
-
   return {
     orphaned: (set, workload) => reckon(set).get(workload),
-    once,
-    start: schedule,
-    async stop() {
-      stopped = true
-      timer?.cancel()
-      await round
-    },
+    // One after the other, so that no finding is opened twice.
+    ...createRounds(clock, intervalMs, look),
   }
 }

@@ -6,15 +6,35 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { baoAvailable } from '../support/bao.ts'
 import { startWorld, type World } from '../support/broker.ts'
 import { eventually } from '../support/child.ts'
+import type { PolicyFolder } from '../support/policy-folder.ts'
 import { vaultApi } from '../support/vault-api.ts'
+
+/** Gives the nightly report a user that stands, rotated every hour. */
+async function addStaticRole(folder: PolicyFolder): Promise<void> {
+  await folder.write(
+    'credentials/ledger-app.yaml',
+    `kind: Credential
+name: ledger-app
+engine: database
+static: true
+mount: database
+role: ledger-app
+environment: prod
+sensitivity: low
+ttl: { max: 1h }
+`,
+  )
+  await folder.edit('workloads/nightly-report.yaml', (text) => {
+    const [, purpose = ''] = text.split('  - id: read-orders')
+    return `${text}  - id: write-ledger${purpose.replace('orders-ro', 'ledger-app')}`
+  })
+}
 
 for (const vault of ['embedded', 'bao-dev'] as const) {
   describe.skipIf(vault !== 'embedded' && !baoAvailable())(`what each engine hands out over ${vault}`, () => {
     let world: World
     beforeAll(async () => {
-      world = await startWorld({
-        vault,
-      })
+      world = await startWorld({ vault, policies: addStaticRole })
     })
     afterAll(() => world?.stop())
 
@@ -132,10 +152,34 @@ for (const vault of ['embedded', 'bao-dev'] as const) {
       const [intent] = await world.entries({ grant: body.grant, kind: 'grant.intent' })
       expect(intent).toMatchObject({ exception: 'nightly-report-static' })
       const [issued] = await world.entries({ grant: body.grant, kind: 'grant.issued' })
-      expect(issued).toMatchObject({ static: true, revocable: false })
+      expect(issued).toMatchObject({ static: true, revocable: false, rotation: body.rotation })
+      expect(Date.parse(body.rotation.rotated_at)).toBeLessThanOrEqual(Date.now() + 1_000)
       expect(issued?.lease).toBeUndefined()
       const ended = await world.api('POST', `/v1/grants/${body.grant}/revoke`, { as: 'nightly-report' })
       expect(ended.body.outcome).toBe('expires_only')
+    })
+
+    test('a static role ends by rotation only: the caller and the record see when, and a shorter life is refused', async () => {
+      const asked = { purpose: 'write-ledger', ttl: '1h' }
+      const { status, body } = await world.issue('nightly-report', asked)
+      expect(status).toBe(201)
+      expect(body).toMatchObject({ revocable: false, renewable: false, rotation: { every: 3600 } })
+      expect(body.expires_at).toBe(body.rotation.rotates_at)
+      expect(await world.login(body.secret)).toBe('in')
+      const [issued] = await world.entries({ grant: body.grant, kind: 'grant.issued' })
+      const ids = [{ type: 'database_user', value: 'ledger-app' }]
+      expect(issued).toMatchObject({ static: false, revocable: false, rotation: body.rotation, ids })
+      expect(issued?.expires).toBe(body.expires_at)
+
+      const short = await world.issue('nightly-report', { ...asked, ttl: '5m' })
+      expect(short).toMatchObject({ status: 502, body: { code: 'engine_refused' } })
+      const failed = (await world.entries({ kind: 'grant.failed' })).at(-1)
+      expect(failed?.detail).toContain('the password stands until')
+
+      const ended = await world.api('POST', `/v1/grants/${body.grant}/revoke`, { as: 'nightly-report' })
+      expect(ended.body).toMatchObject({ outcome: 'expires_only' })
+      expect((await world.root('POST', 'database/rotate-role/ledger-app', {})).status).toBeLessThan(300)
+      expect(await world.login(body.secret)).toMatch(/^28/)
     })
 
     test('the lease in the ledger can be joined with what Vault lists, and not read', async () => {

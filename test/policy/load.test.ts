@@ -199,7 +199,18 @@ const mistakes: readonly [string, Record<string, string>, string][] = [
         .replace('name: checkout', 'name: twin')
         .replace('orders:checkout', 'orders:twin'),
     },
-    'z.yaml:23:19: `key` is static and 2 workloads use it,',
+    'z.yaml:23:19: everyone gets the same secret of `key`, and 2 workloads use it,',
+  ],
+  [
+    'a static role that two share',
+    {
+      ...edit('credentials.yaml', 'role: orders-ro', 'static: true\nrole: orders-ro'),
+      'z.yaml': `${base['workload.yaml']}`
+        .replace('name: checkout', 'name: twin')
+        .replace('orders:checkout', 'orders:twin')
+        .replace('[key]', '[orders-rw]'),
+    },
+    'z.yaml:15:19: everyone gets the same secret of `orders-ro`, and 2 workloads use it,',
   ],
   [
     'delegation by a service',

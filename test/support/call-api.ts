@@ -21,6 +21,7 @@ export interface Body {
   readonly reasons: readonly string[]
   readonly request_id: string
   readonly secret: Readonly<Record<string, string>>
+  readonly rotation: { readonly rotated_at: string; readonly rotates_at?: string }
   readonly issued_at: string
   readonly expires_at: string
   readonly opened_at: string
