@@ -1,15 +1,11 @@
 import { inspect } from 'node:util'
 import { SignJWT } from 'jose'
 import { afterEach, describe, expect, test } from 'vitest'
-import { systemClock } from '../../src/base/clock.ts'
-import { silentLog } from '../../src/base/log.ts'
-import { Secret } from '../../src/base/secret.ts'
 import type { Engine, Minted, MintOrder } from '../../src/engines/engine.ts'
 import { AmbiguousMint } from '../../src/engines/faults.ts'
-import { createEngines } from '../../src/engines/registry.ts'
-import { createVaultSession } from '../../src/engines/vault-session.ts'
 import { orderFor, targetOf } from '../support/credential-order.ts'
-import { type Answer, hangUp, json, type ScriptedVault, scriptedVault, silence } from '../support/scripted-vault.ts'
+import { type Script, scriptedEngines } from '../support/scripted-engines.ts'
+import { type Answer, hangUp, json, type ScriptedVault, silence } from '../support/scripted-vault.ts'
 
 const stops: (() => Promise<void>)[] = []
 afterEach(async () => {
@@ -21,21 +17,11 @@ type Document = Readonly<Record<string, unknown>>
 /** The engine of a document over a server that answers by path, and refuses what is not in the script. */
 async function world(
   document: Document,
-  script: Readonly<Record<string, Answer>>,
+  script: Script,
 ): Promise<{ engine: Engine; server: ScriptedVault; mint(over?: Partial<MintOrder>): Promise<Minted> }> {
-  const server = await scriptedVault((response, request) => {
-    const answer = script[request.url.replace('/v1/', '')] ?? json(404, { errors: ['no script for this'] })
-    answer(response, request)
-  })
-  const session = createVaultSession({
-    address: server.address,
-    auth: { method: 'token', token: new Secret('canary-token') },
-    clock: systemClock,
-    log: silentLog,
-    deadlineMs: 300,
-  })
-  stops.push(session.close, server.stop)
-  const engine = createEngines(session, systemClock).get(targetOf(document).engine)
+  const { engines, server, stop } = await scriptedEngines(script, 300)
+  stops.push(stop)
+  const engine = engines.get(targetOf(document).engine)
   if (engine === undefined) throw new Error('no such engine')
   return { engine, server, mint: (over) => engine.mint(orderFor(document, { ttlSeconds: 3600, ...over })) }
 }

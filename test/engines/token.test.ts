@@ -9,7 +9,8 @@ import { createEngines } from '../../src/engines/registry.ts'
 import { createVaultSession } from '../../src/engines/vault-session.ts'
 import { baoAvailable, startBao } from '../support/bao.ts'
 import { orderFor } from '../support/credential-order.ts'
-import { type Answer, hangUp, json, type ScriptedVault, scriptedVault } from '../support/scripted-vault.ts'
+import { type Script, scriptedEngines } from '../support/scripted-engines.ts'
+import { hangUp, json, type ScriptedVault } from '../support/scripted-vault.ts'
 import { strictly, vaultApi } from '../support/vault-api.ts'
 import { text } from '../support/vault-setup.ts'
 
@@ -36,21 +37,13 @@ const wrapInfo = {
 const done = json(204, undefined)
 
 async function mint(
-  script: Readonly<Record<string, Answer>>,
+  script: Script,
   delivery: MintOrder['delivery'] = 'plain',
 ): Promise<{ error: unknown; server: ScriptedVault; asked: readonly string[] }> {
-  const server = await scriptedVault((response, request) => {
-    const answer = script[request.url.replace('/v1/auth/token/', '')] ?? json(404, { errors: ['no script for this'] })
-    answer(response, request)
-  })
-  const session = createVaultSession({
-    address: server.address,
-    auth: { method: 'token', token: new Secret('canary-token') },
-    clock: systemClock,
-    log: silentLog,
-  })
-  stops.push(session.close, server.stop)
-  const engine = createEngines(session, systemClock).get('token')
+  const whole = Object.entries(script).map(([path, answer]) => [`auth/token/${path}`, answer] as const)
+  const { engines, server, stop } = await scriptedEngines(Object.fromEntries(whole))
+  stops.push(stop)
+  const engine = engines.get('token')
   const error = await engine?.mint(orderFor(reader, { ttlSeconds: 60, delivery })).then(
     () => undefined,
     (thrown: unknown) => thrown,
