@@ -2,6 +2,7 @@ import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { baoAvailable } from '../support/bao.ts'
 import { startWorld, type World } from '../support/broker.ts'
+import { newPair, openJwe, prove } from '../support/dpop.ts'
 
 const credential = `kind: Credential
 name: orders-api
@@ -42,7 +43,7 @@ for (const vault of ['embedded', 'bao-raft'] as const) {
       expect(status).toBe(201)
       expect(body).toMatchObject({ credential: 'orders-api', revocable: false, renewable: false, delivery: 'plain' })
       const keys = createRemoteJWKSet(new URL(`${world.url}/oauth2/jwks`))
-      const { payload } = await jwtVerify(body.secret.access_token ?? '', keys, {
+      const { payload } = await jwtVerify(String(body.secret.access_token), keys, {
         typ: 'at+jwt',
         issuer: 'https://writ.example.com',
         audience: 'https://orders.example.com',
@@ -50,10 +51,25 @@ for (const vault of ['embedded', 'bao-raft'] as const) {
       expect(payload).toMatchObject({ jti: body.grant, sub: 'checkout', scope: 'orders:read', tenant: 'prod' })
       expect(new Date((payload.exp ?? 0) * 1000).toISOString()).toBe(body.expires_at)
 
-      const { jti } = decodeJwt(body.secret.access_token ?? '')
+      const { jti } = decodeJwt(String(body.secret.access_token))
       const story = await world.entries({ id: String(jti) })
       expect(story.map(({ kind, owner }) => [kind, owner])).toContainEqual(['grant.issued', 'payments'])
       expect(JSON.stringify(await world.entries())).not.toContain(body.secret.access_token)
+    })
+
+    test('of a caller that proves a key is bound to that key, and can travel encrypted to it', async () => {
+      const pair = await newPair()
+      const token = await world.token('checkout')
+      const target = { method: 'POST', url: 'https://writ.example.com/v1/credentials', token, now: Date.now() / 1000 }
+      const { status, body } = await world.api('POST', '/v1/credentials', {
+        token,
+        headers: { dpop: await prove(pair, target) },
+        body: { purpose: 'read-orders', credential: 'orders-api', delivery: 'jwe' },
+      })
+      expect(status).toBe(201)
+      const { secret } = await openJwe(String(body.secret.jwe), pair)
+      expect(secret.token_type).toBe('DPoP')
+      expect(decodeJwt(String(secret.access_token)).cnf).toEqual({ jkt: pair.jkt })
     })
 
     test('cannot be asked for wrapped: policy offers one way only', async () => {

@@ -39,10 +39,10 @@ const schema = z.strictObject({
   ttl: ttlField,
   revocable: z.literal(false).optional().describe('A signed token cannot be ended by the broker'),
   delivery: z
-    .array(z.literal('plain'))
+    .array(z.enum(['plain', 'jwe']))
     .min(1)
-    .max(1)
-    .default(['plain'])
+    .max(2)
+    .default(['plain', 'jwe'])
     .describe('How the secret may travel; the first is used when the caller does not say'),
 })
 
