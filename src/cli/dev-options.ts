@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../base/errors.ts'
+import { SetupRefused } from '../dev/mount.ts'
 import { PostgresUnavailable } from '../dev/postgres.ts'
 import { type StackOptions, StackRefused } from '../dev/stack.ts'
 import { VaultChildUnavailable } from '../dev/vault-child.ts'
@@ -33,6 +34,8 @@ export function vaultChoice(given: string | undefined, io: Io): StackOptions['va
 
 /** Throws faults of the stack again, in words that say what to do. */
 export function explainStart(error: unknown): never {
-  const known = [StackRefused, PostgresUnavailable, VaultChildUnavailable].some((kind) => error instanceof kind)
+  const known = [StackRefused, SetupRefused, PostgresUnavailable, VaultChildUnavailable].some(
+    (kind) => error instanceof kind,
+  )
   throw known ? new CommandError(exit.fault, messageOf(error), undefined, { cause: error }) : error
 }

@@ -8,6 +8,7 @@ import { createEngines } from '../engines/registry.ts'
 import { createVaultSession, type VaultSession } from '../engines/vault-session.ts'
 import { defaultWrapPolicy } from '../engines/wrapped.ts'
 import type { CompiledCredential, PolicySet } from '../policy/compile.ts'
+import { ensureMount, leaveToOwner, yearSeconds } from './mount.ts'
 import { ensureUser, groups } from './sample-data.ts'
 
 /** Where Vault is and what it needs to be set up. */
@@ -20,12 +21,13 @@ export interface SetupOptions {
   readonly databaseUrl: string
   readonly clock: Clock
   readonly log: Log
+  /** Told in words what is left to do. */
+  readonly onProgress?: (step: string) => void
 }
 
 const connectionName = 'writ-dev'
 const brokerPolicy = 'writ-broker'
 const usualSeconds = 900
-const yearSeconds = 365 * 86_400
 
 /** `{{…}}` of a Credential may become any name, so the role allows any text there. */
 const asGlob = (text: string): string => text.replace(/\{\{[^}]*\}\}/g, '*')
@@ -43,19 +45,6 @@ function listOf(value: MintTarget['params'][string] | undefined): readonly strin
 function livesOf(group: readonly CompiledCredential[]): { ttl: string; max: string } {
   const max = Math.max(...group.map((credential) => credential.maxSeconds ?? usualSeconds))
   return { ttl: `${Math.min(usualSeconds, max)}s`, max: `${max}s` }
-}
-
-async function ensureMount(session: VaultSession, path: string, type: string): Promise<void> {
-  const { data } = await session.read('sys/mounts')
-  const found = data?.[`${path}/`]
-  if (found === undefined) {
-    const options = type === 'kv' ? { options: { version: '2' } } : {}
-    const config = type === 'pki' ? { config: { max_lease_ttl: `${10 * yearSeconds}s` } } : {}
-    await session.write(`sys/mounts/${path}`, { type, description: 'made by writ dev', ...options, ...config })
-    return
-  }
-  const actual = typeof found === 'object' && found !== null && 'type' in found ? String(found.type) : 'unknown'
-  if (actual !== type) throw new Error(`the mount ${path} is of type ${actual}, and the policies need ${type}`)
 }
 
 /** Whether a read finds something; Vault says "not yet" with 404 here and 400 or 500 there. */
@@ -191,6 +180,23 @@ async function kv(session: VaultSession, mount: string, group: Group): Promise<v
   }
 }
 
+/** Token roles for the policies that are named; a policy that is not there yet allows nothing. */
+async function token(session: VaultSession, mount: string, group: Group): Promise<void> {
+  for (const [role, sharing] of byRole(group)) {
+    const policies = [...new Set(sharing.flatMap(({ target }) => listOf(target.params.policies)))]
+    for (const name of policies) {
+      if (await found(session, `sys/policies/acl/${name}`)) continue
+      await session.write(`sys/policies/acl/${name}`, { policy: '# made by writ dev: allows nothing yet' })
+    }
+    await session.write(`${mount}/roles/${role}`, {
+      allowed_policies: policies.join(','),
+      token_no_default_policy: !policies.includes('default'),
+      renewable: false,
+      orphan: false,
+    })
+  }
+}
+
 async function transit(session: VaultSession, mount: string, group: Group): Promise<void> {
   for (const role of byRole(group).keys()) {
     if (!(await found(session, `${mount}/keys/${role}`)))
@@ -198,8 +204,7 @@ async function transit(session: VaultSession, mount: string, group: Group): Prom
   }
 }
 
-/** A mount of another kind is left to whoever runs the server it makes users of. */
-const prepare: Readonly<Record<string, Prepare>> = { database, pki, ssh, kv, transit }
+const prepare: Readonly<Record<string, Prepare>> = { database, pki, ssh, kv, token, transit }
 
 function byRole(group: Group): ReadonlyMap<string, Group> {
   const roles = new Map<string, Group>()
@@ -234,7 +239,7 @@ export function policyText(needs: readonly { readonly path: string; readonly cap
 /**
  * Sets up every mount and role that the policies name, and a Vault policy that allows the broker exactly what its engines
  * say they need. Running it again brings it up to date. Gives the token the broker uses, which can do no more than that.
- * @throws VaultFault when Vault refuses, `Error` when a mount is of another type
+ * @throws VaultFault when Vault refuses, `SetupRefused` when a mount is of another type or an engine is not there
  */
 export async function setUpVault(options: SetupOptions): Promise<{ readonly brokerToken: Secret<string> }> {
   const auth = { method: 'token' as const, token: new Secret(options.token) }
@@ -247,9 +252,11 @@ export async function setUpVault(options: SetupOptions): Promise<{ readonly brok
     for (const group of byMount(options.policies.credentials).values()) {
       const [{ target }] = group
       const prepared = prepare[target.engine]
-      if (prepared === undefined) options.log.warn({ mount: target.mount, engine: target.engine }, 'mount_not_set_up')
-      else {
-        await ensureMount(session, target.mount, target.engine)
+      if (prepared === undefined) {
+        await leaveToOwner(session, group[0], options)
+      } else {
+        // Where Vault makes tokens is there from the start.
+        if (target.engine !== 'token') await ensureMount(session, target.mount, target.engine)
         await prepared(session, target.mount, group, options)
       }
       const engine = engines.get(target.engine)
@@ -259,7 +266,7 @@ export async function setUpVault(options: SetupOptions): Promise<{ readonly brok
           ...(engine?.needs(credential.target, 'wrapped') ?? []),
         )
         minting.push(
-          ...(engine?.needs(credential.target, 'plain') ?? []).filter(({ path }) => !path.startsWith('sys/')),
+          ...(engine?.needs(credential.target, 'plain') ?? []).filter(({ path }) => !/^(?:sys|auth)\//.test(path)),
         )
       }
     }

@@ -204,7 +204,7 @@ export async function startDevStack(options: StackOptions): Promise<DevStack> {
     // An embedded Vault forgets its leases when it ends, so the users of the run before are nobody's any more.
     const databaseUrl = await fillDatabase(postgres.value.url, { dropUsers: vault.value.kind === 'embedded' })
     const { address, token, kind } = vault.value
-    const { brokerToken } = await setUpVault({ address, token, policies: set, databaseUrl, clock, log })
+    const { brokerToken } = await setUpVault({ address, token, policies: set, databaseUrl, clock, log, onProgress })
     return {
       issuer: issuer.value,
       vault: { address, token, kind, brokerToken },

@@ -15,6 +15,24 @@ export interface MintTarget {
   readonly params: Readonly<Record<string, string | number | boolean | readonly string[]>>
   /** SHA-256 of `params`, where there are any. */
   readonly paramsDigest?: string
+  /** For the engines that are told how to ask Vault; `role` is then the whole path below the mount. */
+  readonly leased?: LeasedShape
+}
+
+/** How the generic leased engine asks Vault, and what it hands on of the answer. */
+export interface LeasedShape {
+  readonly method: 'read' | 'write'
+  /** Parameter that takes the life that was decided, where the path has one. */
+  readonly ttlParam?: string
+  /** Fields that leave; each must be there. */
+  readonly fields: readonly string[]
+  /** Fields that leave where Vault answers them. */
+  readonly optional: readonly string[]
+  readonly id?: { readonly fields: readonly string[]; readonly type: PublicId['type'] }
+  /** Where the answer says when the secret ends: in so many seconds, at a second since the epoch, or in the `exp` of a JWT. */
+  readonly expires?: { readonly field: string; readonly as: 'seconds' | 'unix_time' | 'jwt' }
+  /** False where ending the lease ends nothing, or there is none. */
+  readonly revocable: boolean
 }
 
 /** One credential to be minted. Every name in `names` is already from the safe alphabet of `engines/template.ts`. */
@@ -46,6 +64,13 @@ export interface PublicId {
     | 'ssh_key_id'
     | 'ssh_serial'
     | 'kv_version'
+    /** SHA-256 of the secret itself, for tokens that have no name: whoever finds one can ask by its digest. */
+    | 'token_sha256'
+    | 'ldap_user'
+    | 'service_account'
+    | 'access_key_id'
+    | 'client_id'
+    | 'username'
     | 'wrapping_accessor'
     | 'jwt_id'
   readonly value: string

@@ -6,6 +6,8 @@ const wrapInfo = z.object({
   ttl: z.number(),
   creation_time: z.string(),
   creation_path: z.string(),
+  /** Of the token that waits inside, where it is one. */
+  wrapped_accessor: z.string().optional(),
 })
 
 const auth = z.object({
@@ -13,6 +15,10 @@ const auth = z.object({
   accessor: z.string().default(''),
   lease_duration: z.number().nonnegative(),
   renewable: z.boolean(),
+  /** All there are: those of the token and those that its identity adds. */
+  policies: z.array(z.string()).default([]),
+  orphan: z.boolean().default(false),
+  num_uses: z.number().default(0),
 })
 
 /** The envelope around every answer of Vault. What comes back over the wire is parsed like any other outside input. */

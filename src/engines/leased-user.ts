@@ -3,6 +3,8 @@ import { Secret } from '../base/secret.ts'
 import type { EngineDeps } from './deps.ts'
 import type { Engine, LeaseHandle, Minted, MintOrder, MintTarget, PublicId } from './engine.ts'
 import { AmbiguousMint, VaultFault } from './faults.ts'
+import { orGiveUp } from './give-up.ts'
+import { fitLease } from './lease-life.ts'
 import { paramsOf, vaultPath } from './target.ts'
 
 const credentials = z.object({ username: z.string().min(1).max(200), password: z.string().min(1) })
@@ -16,12 +18,7 @@ interface UserKind {
   readonly idType: PublicId['type']
 }
 
-/**
- * Users that a mount makes and ends with their lease (`GET mount/creds/role`). The role decides the first life of the lease; where that is longer
- * than the grant may live, the lease is cut at once (`sys/leases/renew` with a smaller increment), so that Vault ends
- * the user in time even if the broker is gone; where it is shorter, the lease is extended as far as the role allows.
- * A role whose `default_ttl` is the usual life saves that call.
- */
+/** Users that a mount makes and ends with their lease (`GET mount/creds/role`). */
 export function createLeasedUserEngine(deps: EngineDeps, { kind, idType }: UserKind): Engine {
   const { session, leases, clock } = deps
 
@@ -40,40 +37,24 @@ export function createLeasedUserEngine(deps: EngineDeps, { kind, idType }: UserK
       throw new AmbiguousMint(new VaultFault('unreadable', `GET ${path}: the answer holds no leased user`))
     }
     const handle: LeaseHandle = { type: 'lease', id: answer.lease_id }
-    const endsMs = startedMs + answer.lease_duration * 1000
-    const tooLong = answer.lease_duration > order.ttlSeconds
-    if (tooLong && answer.renewable) await shorten(handle, order.ttlSeconds)
-    const tooShort = answer.lease_duration < order.ttlSeconds
-    const extendedMs = tooShort && answer.renewable ? await extend(handle, order.ttlSeconds, endsMs) : endsMs
+    const lease = {
+      handle,
+      what: `GET ${path}`,
+      startedMs,
+      seconds: answer.lease_duration,
+      renewable: answer.renewable,
+    }
+    const expiresAtMs = await orGiveUp(
+      () => fitLease(leases, lease, order.ttlSeconds),
+      () => revoke(handle),
+    )
     return {
       secret: new Secret(parsed.data),
       handle: new Secret(handle),
-      expiresAtMs: Math.min(extendedMs, startedMs + order.ttlSeconds * 1000),
+      expiresAtMs,
       renewable: answer.renewable,
       publicIds: [{ type: idType, value: parsed.data.username }],
       generation: answer.generation,
-    }
-  }
-
-  /** A lease that cannot be cut is given up: nobody may hold it for longer than was decided. */
-  async function shorten(handle: LeaseHandle, ttlSeconds: number): Promise<void> {
-    try {
-      await leases.renew(handle, ttlSeconds)
-    } catch (thrown) {
-      await revoke(handle).catch((failure: unknown) => {
-        throw failure instanceof VaultFault ? new AmbiguousMint(failure) : failure
-      })
-      throw thrown
-    }
-  }
-
-  /** As long as was decided, or as long as the role lets it live; a Vault that will not extend takes nothing away. */
-  async function extend(handle: LeaseHandle, ttlSeconds: number, endsMs: number): Promise<number> {
-    try {
-      return (await leases.renew(handle, ttlSeconds)).expiresAtMs
-    } catch (thrown) {
-      if (thrown instanceof VaultFault) return endsMs
-      throw thrown
     }
   }
 

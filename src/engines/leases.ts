@@ -9,11 +9,15 @@ import type { CallOptions, VaultSession } from './vault-session.ts'
 
 /** What every engine does with the handles of its secrets. Lease ids and accessors travel in bodies, never in a path. */
 export interface Leases {
-  renew(handle: LeaseHandle, ttlSeconds: number): Promise<{ readonly expiresAtMs: number }>
+  /** `leaseSeconds` is what Vault gave, which may be more than was asked for. */
+  renew(
+    handle: LeaseHandle,
+    ttlSeconds: number,
+  ): Promise<{ readonly expiresAtMs: number; readonly leaseSeconds: number }>
   /** `deadlineMs` is that of the engine: Vault answers when the target has really done it. Never queued behind mints. */
   revoke(handle: LeaseHandle, deadlineMs: number): Promise<void>
-  /** Leases under `mount/kind/role`, such as `database/creds/orders-ro`. */
-  list(mount: string, kind: string, role: string): Promise<Iterable<Secret<LeaseHandle>>>
+  /** Leases under the path that the parts make, such as `database/creds/orders-ro`. */
+  list(...parts: readonly string[]): Promise<Iterable<Secret<LeaseHandle>>>
   lookUp(handle: LeaseHandle): Promise<LeaseState>
 }
 
@@ -82,8 +86,11 @@ export function createLeases(session: VaultSession, clock: Clock): Leases {
       if (handle.type !== 'lease')
         throw new BrokerFault('engine_refused', `a secret behind ${handle.type} is not renewable`)
       const startedMs = clock.now()
-      const answer = await session.write('sys/leases/renew', { lease_id: handle.id, increment: ttlSeconds })
-      return { expiresAtMs: startedMs + Math.min(answer.lease_duration, ttlSeconds) * 1000 }
+      const { lease_duration: leaseSeconds } = await session.write('sys/leases/renew', {
+        lease_id: handle.id,
+        increment: ttlSeconds,
+      })
+      return { expiresAtMs: startedMs + Math.min(leaseSeconds, ttlSeconds) * 1000, leaseSeconds }
     },
 
     async revoke(handle, deadlineMs) {
@@ -101,8 +108,8 @@ export function createLeases(session: VaultSession, clock: Clock): Leases {
       }
     },
 
-    async list(mount, kind, role) {
-      const prefix = vaultPath(mount, kind, role)
+    async list(...parts) {
+      const prefix = vaultPath(...parts)
       const keys = await session.list(`sys/leases/lookup/${prefix}/`, longestList)
       return handlesOf(prefix, keys)
     },

@@ -3,10 +3,12 @@ import { createDatabaseEngine } from './database.ts'
 import type { Engine } from './engine.ts'
 import { VaultFault } from './faults.ts'
 import { createKvEngine } from './kv.ts'
+import { createLeasedEngine, leasedKinds } from './leased.ts'
 import { createLeases } from './leases.ts'
 import { createPkiEngine } from './pki.ts'
 import { createRabbitmqEngine } from './rabbitmq.ts'
 import { createSshEngine } from './ssh.ts'
+import { createTokenEngine } from './token.ts'
 import { createTransitEngine } from './transit.ts'
 import { createTransitKeys, type TransitKeys } from './transit-keys.ts'
 import type { VaultSession } from './vault-session.ts'
@@ -38,6 +40,8 @@ export function createEngines(session: VaultSession, clock: Clock, options: Engi
     createSshEngine(deps),
     createKvEngine(deps),
     createRabbitmqEngine(deps),
+    createTokenEngine(deps),
+    ...leasedKinds.map((kind) => createLeasedEngine(deps, kind)),
     createTransitEngine({ ...deps, keys, issuer }),
   ].map((engine) => withinTokenLife(engine, session, clock))
   const byKind = new Map(engines.map((engine) => [engine.kind, engine]))

@@ -70,8 +70,10 @@ export function createMintWrapped(session: VaultSession, clock: Clock, wrapPolic
       if (wrap == null) {
         throw new AmbiguousMint(new VaultFault('unreadable', 'Vault answered without wrapping the response'))
       }
+      // The accessor of a token inside is the broker's handle on it.
+      const { wrapped_accessor: _, ...handed } = wrap
       return {
-        secret: new Secret({ ...wrap }),
+        secret: new Secret(handed),
         handle: child === undefined ? undefined : new Secret<LeaseHandle>({ type: 'accessor', id: child.accessor }),
         expiresAtMs: startedMs + order.ttlSeconds * 1000,
         renewable: false,

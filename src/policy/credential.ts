@@ -1,21 +1,42 @@
 import { z } from 'zod'
 import type { MintTarget } from '../engines/engine.ts'
+import { aws } from './credential/aws.ts'
+import { azure } from './credential/azure.ts'
 import { database } from './credential/database.ts'
+import { gcp } from './credential/gcp.ts'
 import type { CredentialKind } from './credential/kind.ts'
+import { kubernetes } from './credential/kubernetes.ts'
 import { kv } from './credential/kv.ts'
+import { ldap } from './credential/ldap.ts'
+import { leased } from './credential/leased.ts'
 import { pki } from './credential/pki.ts'
 import { rabbitmq } from './credential/rabbitmq.ts'
 import { ssh } from './credential/ssh.ts'
+import { token } from './credential/token.ts'
 import { transit } from './credential/transit.ts'
 
 export { templateNames } from './credential/kind.ts'
 
 // A new engine is one file beside these and one line in each of the two lists.
-const kinds = { database, pki, ssh, kv, rabbitmq, transit }
+const kinds = { database, pki, ssh, kv, rabbitmq, transit, token, leased, kubernetes, ldap, aws, gcp, azure }
 
 /** A named thing an engine can mint (`kind: Credential`). */
 export const credentialSchema = z
-  .discriminatedUnion('engine', [database.schema, pki.schema, ssh.schema, kv.schema, rabbitmq.schema, transit.schema])
+  .discriminatedUnion('engine', [
+    database.schema,
+    pki.schema,
+    ssh.schema,
+    kv.schema,
+    rabbitmq.schema,
+    transit.schema,
+    token.schema,
+    leased.schema,
+    kubernetes.schema,
+    ldap.schema,
+    aws.schema,
+    gcp.schema,
+    azure.schema,
+  ])
   .meta({ title: 'Credential', description: 'A named secret that an engine of Vault can mint' })
 
 /** A Credential document as the loader hands it on. */
@@ -42,5 +63,5 @@ export function isShared(policy: CredentialPolicy): boolean {
 }
 
 /** Role, or path below the mount, and fixed parameters: what the engine is told to mint with. */
-export const mintsWith = (policy: CredentialPolicy): Pick<MintTarget, 'role' | 'params'> =>
+export const mintsWith = (policy: CredentialPolicy): Pick<MintTarget, 'role' | 'params' | 'leased'> =>
   kindOf(policy).target(policy)

@@ -130,7 +130,7 @@ function termsOf(
     until: until ?? 'no end',
     renewable: String(renewable),
     'reviewed every': review?.every ?? 'never',
-    target: `${credential.target.engine} ${credential.target.mount}/${credential.target.role} ${JSON.stringify(credential.target.params)}`,
+    target: `${credential.target.engine} ${credential.target.mount}/${credential.target.role} ${JSON.stringify(credential.target.params)}${credential.target.leased === undefined ? '' : ` ${JSON.stringify(credential.target.leased)}`}`,
     accepts: credential.accepts.join(' ') || 'nothing',
   }
 }

@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises'
 import { cpus, release, totalmem, type } from 'node:os'
 import { parseArgs } from 'node:util'
 import { measureBroker, measureGrants, measureReloads, measureStarts } from './broker.ts'
+import { measureEngines } from './engines.ts'
 import { measureExports } from './export.ts'
 import { findings } from './findings.ts'
 import { type IssuanceCell, measureIssuance } from './issuance.ts'
@@ -14,7 +15,7 @@ import { measurePolicy } from './policy.ts'
 import { measureProofs } from './prove.ts'
 import { measureQueries } from './query.ts'
 import { measureReconciling } from './reconcile.ts'
-import { issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
+import { enginesTable, issuanceTable, type Measured, otherLines, promisesTable, rowsOf } from './report.ts'
 import { measureRevocations } from './revoke.ts'
 import { type BenchVault, startVault } from './vault.ts'
 import { measureVerification } from './verify.ts'
@@ -33,6 +34,7 @@ const parts = [
   'start',
   'revoke',
   'reconcile',
+  'engines',
   'issuance',
 ] as const
 type Part = (typeof parts)[number]
@@ -117,6 +119,7 @@ async function main(): Promise<void> {
       values.at.length === 0 &&
       values.profile === undefined
     console.log(`\n${promisesTable(rows)}\n`)
+    if (measured.engines !== undefined) console.log(`${enginesTable(measured.engines)}\n`)
     if (measured.issuance !== undefined) console.log(`${issuanceTable(measured.issuance)}\n`)
     for (const line of otherLines(measured)) console.log(`- ${line}`)
     console.log(`\n${rows.filter(({ met }) => met).length} of ${rows.length} met in ${minutes.toFixed(1)} minutes`)
@@ -192,6 +195,12 @@ async function measure(
     say(`serve: reconciling ${plan.leases.toLocaleString('en-US')} leases`)
     done({ reconcile: await measureReconciling(around, plan.leases, plan.leases / 250) })
   }
+  if (wanted('engines') && !around.vault.real) {
+    say('SKIPPED: the other engines. Neither bao nor vault is on PATH')
+  } else if (wanted('engines')) {
+    say('the other engines: bare call, login and call, and writ in turns')
+    done({ engines: await measureEngines(around.vault, around.issuer, plan) })
+  }
   if (wanted('issuance') && !around.vault.real) {
     say(
       'SKIPPED: minting. Neither bao nor vault is on PATH, and ratios against the development server would say nothing',
@@ -236,6 +245,10 @@ ${promisesTable(rowsOf(measured))}
 ## Minting
 
 ${issuanceTable(measured.issuance ?? [])}
+
+### The other engines
+
+${measured.engines === undefined ? 'Not measured.' : enginesTable(measured.engines)}
 
 ## Beside that
 

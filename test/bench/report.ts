@@ -1,4 +1,5 @@
 import type { BrokerFigures } from './broker.ts'
+import type { EngineCell, EngineFigures } from './engines.ts'
 import type { ExportFigures } from './export.ts'
 import { type IssuanceCell, variants } from './issuance.ts'
 import type { LedgerFigures } from './ledger.ts'
@@ -39,6 +40,7 @@ export interface Measured {
   readonly revoke?: RevokeFigures
   readonly grants?: { readonly readyMs: number; readonly rssMb: number }
   readonly reconcile?: ReconcileFigures
+  readonly engines?: EngineFigures
 }
 
 const p50Targets: Readonly<Record<EngineName, number>> = { kv: 0.6, ssh: 0.5, pki: 0.8, database: 0.8 }
@@ -74,8 +76,10 @@ export function rowsOf({
   revoke,
   grants,
   reconcile,
+  engines,
 }: Measured): readonly Row[] {
   const rows: Row[] = issuance.flatMap(issuanceRows)
+  rows.push(...(engines?.cells ?? []).map(engineRow))
   if (broker !== undefined) {
     const { refusals, readyMs, idleMb } = broker
     rows.push(atMost('refusal of a known workload, entry durable, p50', 1, refusals.known.p50Ms, ' ms'))
@@ -159,6 +163,13 @@ function issuanceRows({ engine, atOnce, toStraight, toBare }: IssuanceCell): Row
   ]
 }
 
+/** What is promised of an engine goes by what its call costs Vault, as that of the first four does: see `p50Targets`. */
+function engineRow({ engine, leases, atOnce, p50, perSecond }: EngineCell): Row {
+  return atOnce === 1
+    ? atMost(`${engine}, 1 at once: p50 ÷ straight`, leases ? 0.8 : 0.5, p50, '')
+    : atLeast(`${engine}, ${atOnce} at once: throughput ÷ straight`, leases ? 1.2 : 3, perSecond)
+}
+
 /** The promises as a table for people. */
 export const promisesTable = (rows: readonly Row[]): string =>
   table(
@@ -186,6 +197,31 @@ export const issuanceTable = (cells: readonly IssuanceCell[]): string =>
       }),
     ),
   )
+
+/** Each engine beside the bare call to Vault, with a token that is there already. */
+export const enginesTable = ({ cells, missing }: EngineFigures): string =>
+  [
+    table(
+      [
+        'engine',
+        'at once',
+        'bare call p50 ms',
+        'p99',
+        'login and call p50 ms',
+        'p99',
+        'writ p50 ms',
+        'p99',
+        'writ per second',
+      ],
+      cells.map(({ engine, atOnce, figures: { call, straight, writ } }) => [
+        engine,
+        String(atOnce),
+        ...[call, straight, writ].flatMap(({ p50Ms, p99Ms }) => [p50Ms.toFixed(2), p99Ms.toFixed(1)]),
+        writ.perSecond.toFixed(0),
+      ]),
+    ),
+    ...(missing.length === 0 ? [] : [`\nNot on this machine, so not measured: ${missing.join(', ')}.`]),
+  ].join('\n')
 
 /** What has no target and explains the figures that have. */
 export function otherLines({

@@ -5,9 +5,12 @@ import { Secret } from '../../src/base/secret.ts'
 import type { Engine, LeaseHandle, Minted, MintOrder, MintTarget } from '../../src/engines/engine.ts'
 import { createEngines } from '../../src/engines/registry.ts'
 import { createVaultSession, type VaultSession } from '../../src/engines/vault-session.ts'
+import { field } from '../support/leased-engine.ts'
 import type { TestPostgres } from '../support/postgres.ts'
 import { type VaultApi, vaultApi } from '../support/vault-api.ts'
 import { setUpVault, type VaultSetUp } from '../support/vault-setup.ts'
+
+export { field, handleOf } from '../support/leased-engine.ts'
 
 /** A Vault-compatible server with nothing set up. */
 export interface ContractServer {
@@ -120,33 +123,27 @@ export function orderFor(
 }
 
 function secretsOf(minted: Minted): readonly string[] {
-  const { password, private_key: privateKey, token, access_token: accessToken } = minted.secret.reveal()
+  const {
+    password,
+    private_key: privateKey,
+    token,
+    client_token: clientToken,
+    access_token: accessToken,
+  } = minted.secret.reveal()
   const handle = minted.handle?.reveal()
   return [
     password,
     privateKey,
     token,
+    clientToken,
     accessToken,
     handle === undefined || handle.type === 'certificate' ? undefined : handle.id,
   ].filter((value) => typeof value === 'string')
 }
 
-/** The handle of a secret that must have one. */
-export function handleOf(minted: Minted): LeaseHandle {
-  if (minted.handle === undefined) throw new Error('the secret has no handle')
-  return minted.handle.reveal()
-}
-
 /** The leases an engine lists, as handles. */
 export async function listedBy(engine: Engine, target: MintTarget): Promise<readonly LeaseHandle[]> {
   return [...((await engine.leases(target)) ?? [])].map((handle) => handle.reveal())
-}
-
-/** A field of a secret that must be a text. */
-export function field(minted: Minted, name: string): string {
-  const value = minted.secret.reveal()[name]
-  if (typeof value !== 'string') throw new Error(`the secret has no field ${name}`)
-  return value
 }
 
 /** Unwraps as the caller does: with the wrapping token alone. */

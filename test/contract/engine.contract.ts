@@ -7,6 +7,7 @@ import { pkiContract } from './engine-pki.ts'
 import { sessionContract } from './engine-session.ts'
 import { sshContract } from './engine-ssh.ts'
 import { staticRoleContract } from './engine-static-role.ts'
+import { tokenContract } from './engine-token.ts'
 import { transitContract } from './engine-transit.ts'
 import { type ContractServer, type ContractWorld, createWorld } from './engine-world.ts'
 
@@ -44,6 +45,7 @@ export function engineContract(name: string, start: () => Promise<ContractServer
     pkiContract(use)
     sshContract(use)
     kvContract(use)
+    tokenContract(use)
     transitContract(use)
     sessionContract(use)
     loginContract(use)

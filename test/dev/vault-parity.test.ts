@@ -111,6 +111,7 @@ describe.skipIf(!baoAvailable())('needs bao on PATH: the development server answ
 
   test('about itself, mounts and leases that are not there', () => compare(script.system))
   test('about tokens', () => compare(script.tokens))
+  test('about token roles', () => compare(script.tokenRoles))
   test('about policies, and refuses what they refuse', () => compare(script.policies))
   test('about AppRole', () => compare(script.appRole))
   test('about wrapped responses', () => compare(script.wrapping))

@@ -115,6 +115,41 @@ export const tokens: readonly Step[] = [
   post('auth/token/create', {}),
 ]
 
+export const tokenRoles: readonly Step[] = [
+  post('sys/policies/acl/maker', { policy: 'path "auth/token/create/reader" { capabilities = ["update"] }' }),
+  post('auth/token/create', { policies: ['maker'], ttl: '10m' }, { keep: { maker: 'auth.client_token' } }),
+  ...['reading', 'writing'].map((name) =>
+    post(`sys/policies/acl/${name}`, { policy: 'path "a" { capabilities = ["read"] }' }),
+  ),
+  get('auth/token/roles/reader'),
+  post('auth/token/create/reader', { policies: ['reading'] }),
+  post('auth/token/roles/reader', {
+    allowed_policies: 'reading,writing',
+    token_no_default_policy: true,
+    renewable: false,
+  }),
+  get('auth/token/roles/reader'),
+  post('auth/token/create/reader', { policies: ['reading'], ttl: '10m' }, { token: '{maker}' }),
+  post('auth/token/create/reader', { policies: ['reading'], ttl: '5m', explicit_max_ttl: '2m' }, { token: '{maker}' }),
+  post('auth/token/create/reader', { ttl: '10m' }, { token: '{maker}' }),
+  post('auth/token/create/reader', { policies: ['root'] }, { token: '{maker}' }),
+  post('auth/token/create/reader', { policies: ['other'] }, { token: '{maker}' }),
+  post('auth/token/create/other', { policies: ['reading'] }, { token: '{maker}' }),
+  post('auth/token/create', { policies: ['reading'] }, { token: '{maker}' }),
+  post('auth/token/roles/reader', { token_type: 'batch' }),
+  post('auth/token/roles/reader', { token_num_uses: 2, orphan: true }),
+  post(
+    'auth/token/create/reader',
+    { policies: ['reading'], ttl: '50s', num_uses: 9 },
+    { token: '{maker}', keep: { accessor: 'auth.accessor', used: 'auth.client_token' } },
+  ),
+  post('auth/token/lookup-accessor', { accessor: '{accessor}' }),
+  post('auth/token/create', {}, { token: '{used}' }),
+  list('auth/token/roles'),
+  remove('auth/token/roles/reader'),
+  get('auth/token/roles/reader'),
+]
+
 export const policies: readonly Step[] = [
   {
     method: 'PUT',

@@ -1,35 +1,20 @@
 import { inspect } from 'node:util'
 import { afterEach, describe, expect, test } from 'vitest'
-import { systemClock } from '../../src/base/clock.ts'
-import { silentLog } from '../../src/base/log.ts'
-import { Secret } from '../../src/base/secret.ts'
 import type { MintOrder, MintTarget } from '../../src/engines/engine.ts'
 import { AmbiguousMint } from '../../src/engines/faults.ts'
-import { createEngines, type Engines } from '../../src/engines/registry.ts'
-import { createVaultSession } from '../../src/engines/vault-session.ts'
-import { type Answer, hangUp, json, type ScriptedVault, scriptedVault } from '../support/scripted-vault.ts'
+import type { Engines } from '../../src/engines/registry.ts'
+import { type Script, scriptedEngines } from '../support/scripted-engines.ts'
+import { hangUp, json, type ScriptedVault } from '../support/scripted-vault.ts'
 
 const stops: (() => Promise<void>)[] = []
 afterEach(async () => {
   for (const stop of stops.splice(0)) await stop()
 })
 
-type Script = Readonly<Record<string, Answer>>
-
-/** Engines over a server that answers by path, and refuses what is not in the script. */
 async function world(script: Script): Promise<{ engines: Engines; server: ScriptedVault }> {
-  const server = await scriptedVault((response, request) => {
-    const answer = script[request.url.replace('/v1/', '')] ?? json(404, { errors: ['no script for this'] })
-    answer(response, request)
-  })
-  const session = createVaultSession({
-    address: server.address,
-    auth: { method: 'token', token: new Secret('canary-token') },
-    clock: systemClock,
-    log: silentLog,
-  })
-  stops.push(session.close, server.stop)
-  return { engines: createEngines(session, systemClock), server }
+  const made = await scriptedEngines(script)
+  stops.push(made.stop)
+  return made
 }
 
 const order = (target: Partial<MintTarget> & { engine: string }, over: Partial<MintOrder> = {}): MintOrder => ({
@@ -198,7 +183,9 @@ describe('what Vault must allow', () => {
 
   test('each engine names its paths, wrapped delivery of leased secrets its own', async () => {
     const { engines } = await world({})
-    expect(engines.kinds).toEqual(['database', 'pki', 'ssh', 'kv', 'rabbitmq', 'transit'])
+    expect(engines.kinds).toEqual(
+      'database pki ssh kv rabbitmq token leased kubernetes ldap aws gcp azure transit'.split(' '),
+    )
     expect(needs(engines, { engine: 'database' })).toEqual([
       'read database/creds/role',
       'update sys/leases/renew',

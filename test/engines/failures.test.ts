@@ -8,10 +8,13 @@ import { AmbiguousMint } from '../../src/engines/faults.ts'
 import { createEngines, type Engines } from '../../src/engines/registry.ts'
 import { createVaultSession } from '../../src/engines/vault-session.ts'
 import { expiringClock } from '../support/clock.ts'
+import { targetOf } from '../support/credential-order.ts'
 import { type Answer, json, type ScriptedVault, scriptedVault, silence } from '../support/scripted-vault.ts'
 
 interface Row {
   readonly engine: string
+  /** The Credential, where its engine is told by it how to ask. */
+  readonly document?: Readonly<Record<string, unknown>>
   readonly params?: MintOrder['target']['params']
   readonly callerParams?: Readonly<Record<string, string>>
   /** Where the engine mints. */
@@ -28,6 +31,44 @@ const publicKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFT/iXu5jk79u2m3P/6mviWVj
 const rows: readonly Row[] = [
   { engine: 'database', path: 'database/creds/role', makes: true },
   { engine: 'database', params: { staticRole: true }, path: 'database/static-creds/role', makes: false },
+  {
+    engine: 'aws',
+    document: { engine: 'aws', mount: 'aws', role: 'role', credential_type: 'iam_user' },
+    path: 'aws/creds/role',
+    makes: true,
+  },
+  {
+    engine: 'azure',
+    document: { engine: 'azure', mount: 'azure', role: 'role' },
+    path: 'azure/creds/role',
+    makes: true,
+  },
+  {
+    engine: 'gcp',
+    document: { engine: 'gcp', mount: 'gcp', account: 'roleset', role: 'role', secret: 'key' },
+    path: 'gcp/roleset/role/key',
+    makes: true,
+  },
+  {
+    engine: 'kubernetes',
+    document: { engine: 'kubernetes', mount: 'kubernetes', role: 'role' },
+    path: 'kubernetes/creds/role',
+    makes: true,
+  },
+  { engine: 'ldap', document: { engine: 'ldap', mount: 'ldap', role: 'role' }, path: 'ldap/creds/role', makes: true },
+  {
+    engine: 'leased',
+    document: { engine: 'leased', mount: 'nomad', method: 'read', path: 'creds/role', response: { fields: ['id'] } },
+    path: 'nomad/creds/role',
+    makes: true,
+  },
+  {
+    engine: 'token',
+    document: { engine: 'token', role: 'role', policies: ['reading'] },
+    path: 'auth/token/create/role',
+    makes: true,
+  },
+  { engine: 'transit', params: { audience: 'https://a.example' }, path: 'transit/keys/role', makes: false },
   { engine: 'kv', path: 'kv/data/role', makes: false },
   { engine: 'pki', path: 'pki/issue/role', makes: true },
   { engine: 'rabbitmq', path: 'rabbitmq/creds/role', makes: true },
@@ -44,7 +85,7 @@ afterEach(async () => {
 /** Engines over a server that gives that answer to every mint. */
 async function world(answer: Answer, clock: Clock = systemClock): Promise<{ engines: Engines; server: ScriptedVault }> {
   const server = await scriptedVault((response, request) => {
-    const isOwn = request.url.startsWith('/v1/sys/') || request.url.startsWith('/v1/auth/')
+    const isOwn = request.url.startsWith('/v1/sys/') || /^\/v1\/auth\/.*self$/.test(request.url)
     return (isOwn ? json(200, { data: { ttl: 0 } }) : answer)(response, request)
   })
   const session = createVaultSession({
@@ -57,9 +98,10 @@ async function world(answer: Answer, clock: Clock = systemClock): Promise<{ engi
   return { engines: createEngines(session, clock, { issuer: 'https://writ.example.com' }), server }
 }
 
-const orderOf = ({ engine, params = {}, callerParams = {} }: Row): MintOrder => ({
+const orderOf = ({ engine, document, params = {}, callerParams = {} }: Row): MintOrder => ({
   grant: 'gr_01jd3x5zq8v7n2k4m6p9r0t1w3',
-  target: { credential: 'c', engine, mount: engine, role: 'role', params },
+  target:
+    document === undefined ? { credential: 'c', engine, mount: engine, role: 'role', params } : targetOf(document),
   names: { workload: 'w', grant: 'gr_1', purpose: 'p', environment: 'prod', owner: 'o', task: '' },
   callerParams,
   ttlSeconds: 60,

@@ -39,7 +39,7 @@ export async function startBaoEngine(
       if (engine === undefined) throw new Error(`no engine ${target.engine}`)
       return { session, engine }
     }
-    const { session, engine } = open(await tokenFor(root, open(bao.rootToken).engine, whole))
+    const { session, engine } = open(await tokenFor(root, open(bao.rootToken).engine, [whole]))
     await session.start()
     const order: BaoEngine['order'] = (over, at) => ({
       grant: id,
@@ -67,11 +67,11 @@ export async function startBaoEngine(
   }
 }
 
-/** A token of the broker: `needs` that lacks a line fails the tests that run under it. */
-async function tokenFor(root: VaultApi, engine: Engine, target: MintTarget): Promise<string> {
-  const needs = [...engine.needs(target, 'plain'), ...engine.needs(target, 'wrapped')]
+/** A token of the broker for those targets: `needs` that lacks a line fails the tests that run under it. */
+export async function tokenFor(root: VaultApi, engine: Engine, targets: readonly MintTarget[]): Promise<string> {
+  const needs = targets.flatMap((target) => [...engine.needs(target, 'plain'), ...engine.needs(target, 'wrapped')])
   await root('POST', 'sys/policies/acl/writ-broker', { policy: policyText(needs) })
-  const minting = needs.filter(({ path }) => path.startsWith(`${target.mount}/`))
+  const minting = needs.filter(({ path }) => targets.some(({ mount }) => path.startsWith(`${mount}/`)))
   await root('POST', 'sys/policies/acl/writ-wrapped', { policy: policyText(minting) })
   const { body } = await root('POST', 'auth/token/create', { policies: ['writ-broker', 'writ-wrapped'], period: '1h' })
   return text(body, 'auth', 'client_token')

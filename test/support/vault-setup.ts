@@ -17,7 +17,7 @@ export interface VaultSetUp {
 /**
  * Mounts, roles and policies for the engine contract, over Vault's HTTP API alone:
  * `POST sys/mounts/*`, `POST database/config/*`, `POST database/roles/*`, `POST database/static-roles/*`, `POST pki/root/generate/internal`,
- * `POST pki/roles/*`, `POST ssh/config/ca`, `POST ssh/roles/*`, `POST static/data/*`, `POST sys/policies/acl/*`,
+ * `POST pki/roles/*`, `POST auth/token/roles/*`, `POST ssh/config/ca`, `POST ssh/roles/*`, `POST static/data/*`, `POST sys/policies/acl/*`,
  * `POST auth/token/create` (policies, period, no_default_policy), `POST sys/auth/approle`, `POST auth/approle/role/*`,
  * `GET auth/approle/role/writ/role-id`, `POST auth/approle/role/writ/secret-id`, `POST sys/auth/ci` (type jwt),
  * `POST auth/ci/config` (jwt_validation_pubkeys), `POST auth/ci/role/writ`.
@@ -30,6 +30,7 @@ export async function setUpVault(root: VaultApi, postgres: TestPostgres): Promis
   await setUpSsh(api)
   await setUpTransit(api)
   await api('POST', 'sys/mounts/static', { type: 'kv', options: { version: '2' } })
+  await setUpTokens(api)
   return setUpAccess(api)
 }
 
@@ -102,6 +103,17 @@ async function setUpSsh(api: VaultApi): Promise<void> {
   await api('POST', 'ssh/roles/no-key-id', role)
 }
 
+/** Token roles: as they should be, one whose tokens outlive their parent, one that lowers the number of uses. */
+async function setUpTokens(api: VaultApi): Promise<void> {
+  await api('POST', 'sys/policies/acl/app-reader', {
+    policy: 'path "static/data/vendor/api" { capabilities = ["read"] }',
+  })
+  const role = { allowed_policies: 'app-reader', token_no_default_policy: true, renewable: false }
+  await api('POST', 'auth/token/roles/app-reader', role)
+  await api('POST', 'auth/token/roles/orphaning', { ...role, orphan: true })
+  await api('POST', 'auth/token/roles/sparing', { ...role, token_num_uses: 2 })
+}
+
 async function setUpTransit(api: VaultApi): Promise<void> {
   await api('POST', 'sys/mounts/transit', { type: 'transit' })
   for (const type of ['ecdsa-p256', 'ecdsa-p521', 'ed25519', 'rsa-2048']) {
@@ -167,6 +179,8 @@ const extraRoles = [
   'path "sys/leases/lookup/pki/sign/leased/" { capabilities = ["list", "sudo"] }',
   'path "transit/+/tokens*" { capabilities = ["read", "update"] }',
   'path "ssh/sign/no-key-id" { capabilities = ["update"] }',
+  'path "auth/token/create/orphaning" { capabilities = ["update"] }',
+  'path "auth/token/create/sparing" { capabilities = ["update"] }',
 ]
 
 async function newToken(api: VaultApi, policies: readonly string[]): Promise<string> {

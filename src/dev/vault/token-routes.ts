@@ -8,6 +8,7 @@ import {
   VaultError,
 } from './backend.ts'
 import { commaList, count, flag, seconds, text, textMap } from './fields.ts'
+import { createTokenRoles, policiesByRole, type TokenRole } from './token-roles.ts'
 import type { Token, Tokens } from './tokens.ts'
 
 /** `auth` of the response that hands a token over, or renews one. */
@@ -48,15 +49,20 @@ function described(token: Token, nowMs: number, withId: boolean): Reply {
       ...(token.periodSeconds > 0 ? { period: token.periodSeconds } : {}),
       policies: token.policies,
       renewable: token.renewable,
+      ...(token.role !== undefined && { role: token.role }),
       ttl: token.expiresMs === undefined ? 0 : Math.floor((token.expiresMs - nowMs) / 1000),
       type: token.batch ? 'batch' : 'service',
     },
   }
 }
 
+/** The smaller of two limits, where 0 is none. */
+const least = (one = 0, other = 0): number => (one === 0 || other === 0 ? Math.max(one, other) : Math.min(one, other))
+
 /** The mount `auth/token/`. */
 export function createTokenBackend(deps: { tokens: Tokens; now: () => number }): Backend {
   const { tokens, now } = deps
+  const roles = createTokenRoles()
 
   const caller = (call: Call): Token => {
     if (call.token === undefined) throw new VaultError(403, 'permission denied')
@@ -80,8 +86,8 @@ export function createTokenBackend(deps: { tokens: Tokens; now: () => number }):
     auth: authOf(tokens.renew(token.id, seconds(call.body.increment)), now()),
   })
 
-  const create = (call: Call, orphan: boolean): Reply => {
-    const parent = caller(call)
+  /** The policies of a token that no role limits: those of its parent at most. */
+  const policiesByParent = (call: Call, parent: Token, orphan: boolean): string[] => {
     const root = parent.policies.includes('root')
     const asked = commaList(call.body.policies)
     if (!root && asked.some((policy) => policy !== 'default' && !parent.policies.includes(policy)) && !orphan) {
@@ -89,12 +95,27 @@ export function createTokenBackend(deps: { tokens: Tokens; now: () => number }):
     }
     if (asked.includes('root') && !root)
       throw new VaultError(400, 'root tokens may not be created without parent token being root')
-    const noParent = orphan || (flag(call.body.no_parent, false) && root)
     const withoutDefault = flag(call.body.no_default_policy, false)
     const wished = asked.length > 0 ? asked : parent.policies
     const policies = wished.filter((policy) => !withoutDefault || policy !== 'default')
     if (!policies.includes('root') && !withoutDefault) policies.push('default')
-    const period = seconds(call.body.period) ?? 0
+    return policies
+  }
+
+  const create = (call: Call, orphan: boolean, role?: TokenRole): Reply => {
+    const parent = caller(call)
+    if (parent.usesLeft !== 0) throw new VaultError(400, 'restricted use token cannot generate child tokens')
+    const root = parent.policies.includes('root')
+    const bare = flag(call.body.no_default_policy, false)
+    const limits = role !== undefined && role.allowed.length + role.disallowed.length > 0
+    const policies = limits
+      ? policiesByRole(role, commaList(call.body.policies), parent, bare)
+      : policiesByParent(call, parent, orphan)
+    if (role !== undefined && policies.includes('root') && !root)
+      throw new VaultError(400, 'root tokens may not be created without parent token being root')
+    const noParent = role?.orphan ?? (orphan || (flag(call.body.no_parent, false) && root))
+    const period = role === undefined ? (seconds(call.body.period) ?? 0) : 0
+    const explicitMax = seconds(call.body.explicit_max_ttl) ?? 0
     const wanted = seconds(call.body.ttl ?? call.body.lease)
     const ttl = wanted ?? (policies.includes('root') ? 0 : systemMaxTtlSeconds)
     const id = text(call.body.id)
@@ -104,15 +125,17 @@ export function createTokenBackend(deps: { tokens: Tokens; now: () => number }):
       policies,
       meta: textMap(call.body.meta),
       displayName: name === '' ? 'token' : `token-${name}`,
-      path: orphan ? 'auth/token/create-orphan' : 'auth/token/create',
+      ...(role !== undefined && { role: role.name }),
+      path: role === undefined ? `auth/token/create${orphan ? '-orphan' : ''}` : `auth/token/create/${role.name}`,
       ttlSeconds: ttl,
-      explicitMaxSeconds: seconds(call.body.explicit_max_ttl) ?? 0,
+      explicitMaxSeconds: explicitMax,
       periodSeconds: period,
-      renewable: flag(call.body.renewable, true),
+      renewable: flag(call.body.renewable, true) && role?.renewable !== false,
       parent: noParent ? undefined : parent.id,
-      uses: count(call.body.num_uses),
+      uses: least(count(call.body.num_uses), role?.uses),
     })
-    const capped = wanted !== undefined && wanted > systemMaxTtlSeconds && period === 0
+    const most = least(systemMaxTtlSeconds, explicitMax)
+    const capped = wanted !== undefined && wanted > most && period === 0
     return {
       auth: authOf(token, now()),
       ...(capped
@@ -123,6 +146,11 @@ export function createTokenBackend(deps: { tokens: Tokens; now: () => number }):
 
   return {
     routes: [
+      ...roles.routes,
+      {
+        pattern: 'create/:role',
+        on: { update: (call) => create(call, false, roles.find(call.names.role ?? '')) },
+      },
       { pattern: 'create', on: { update: (call) => create(call, false) } },
       { pattern: 'create-orphan', sudo: true, on: { update: (call) => create(call, true) } },
       { pattern: 'lookup-self', on: { read: (call) => described(caller(call), now(), true) } },

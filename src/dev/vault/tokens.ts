@@ -13,6 +13,8 @@ export interface Token {
   readonly displayName: string
   /** Route that made it. */
   readonly path: string
+  /** Token role that made it. */
+  readonly role: string | undefined
   readonly createdMs: number
   readonly creationSeconds: number
   /** Absent for a token that never ends. */
@@ -35,6 +37,7 @@ interface NewToken {
   readonly meta?: Readonly<Record<string, string>> | undefined
   readonly displayName: string
   readonly path: string
+  readonly role?: string
   /** 0 never ends. */
   readonly ttlSeconds: number
   readonly explicitMaxSeconds?: number
@@ -124,6 +127,7 @@ export function createTokens(deps: { clock: Clock; leases: Leases }): Tokens {
         meta: fresh.meta ?? null,
         displayName: fresh.displayName,
         path: fresh.path,
+        role: fresh.role,
         createdMs: nowMs,
         creationSeconds: lifeSeconds,
         expiresMs: lifeSeconds === 0 ? undefined : nowMs + lifeSeconds * 1000,

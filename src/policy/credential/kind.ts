@@ -17,9 +17,11 @@ export const roleField = z
   .string()
   .regex(new RegExp(`^${segment}$`), 'a Vault role: letters, digits, `_`, `-` and inner dots')
 
-const paramName = z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'a parameter name: lower-case letters, digits and `_`')
-const paramText = textField(4096)
-const paramsField = z
+export const paramName = z
+  .string()
+  .regex(/^[a-z][a-z0-9_]{0,63}$/, 'a parameter name: lower-case letters, digits and `_`')
+export const paramText = textField(4096)
+export const paramsField = z
   .record(paramName, z.union([paramText, z.number(), z.boolean(), z.array(paramText).max(100)]))
   .default({})
   .describe(
@@ -93,7 +95,7 @@ export interface CredentialKind<S extends z.ZodType> {
   readonly schema: S
   readonly callerParams: CallerParams
   /** What the engine is told to mint with. */
-  target(policy: z.infer<S>): Pick<MintTarget, 'role' | 'params'>
+  target(policy: z.infer<S>): Pick<MintTarget, 'role' | 'params' | 'leased'>
   /** Whether the secret stands until somebody changes it, so that policy lets it through by exception only. */
   readonly isStatic: boolean
   /** Whether everyone who gets it gets the same secret; where the kind does not say, whether it is static. */
@@ -110,3 +112,9 @@ export function plainKind<E extends string>(engine: E, callerParams: CallerParam
     isStatic: false,
   }
 }
+
+type Param = MintTarget['params'][string]
+
+/** The parameters that a document gives. */
+export const given = (params: Readonly<Record<string, Param | undefined>>): Record<string, Param> =>
+  Object.fromEntries(Object.entries(params).filter((entry): entry is [string, Param] => entry[1] !== undefined))
