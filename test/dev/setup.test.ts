@@ -15,19 +15,7 @@ import { startPostgres } from '../support/postgres.ts'
 const id = 'gr_01jd3x5zq8v7n2k4m6p9r0t1w3' as MintOrder['grant']
 const names = { workload: 'w', grant: id, purpose: 'p', environment: 'prod', owner: 'o', task: '' }
 
-/** A static role and a mount that `writ dev` cannot set up, beside the rest. */
-const files = {
-  ...edit('credentials.yaml', 'role: orders-rw\n', 'role: orders-rw\nstatic: true\n'),
-  'queue.yaml': `kind: Credential
-name: queue
-engine: rabbitmq
-mount: rabbitmq
-role: orders-reader
-environment: prod
-sensitivity: low
-ttl: { max: 1h }
-`,
-}
+const files = edit('credentials.yaml', 'role: orders-rw\n', 'role: orders-rw\nstatic: true\n')
 
 const servers = [
   ['the development server', () => startDevVault(), true],

@@ -23,7 +23,7 @@ test('the page names every path that the development server has a route for', as
 test('whatever else is asked gets 404 and a sentence that says where to look', async () => {
   const vault = await startDevVault({ rootToken: 'test-root' })
   try {
-    for (const path of ['sys/raw/x', 'auth/token/roles/x']) {
+    for (const path of ['sys/raw/x', 'auth/token/tidy/x']) {
       const response = await fetch(`${vault.address}/v1/${path}`, { headers: { 'x-vault-token': 'test-root' } })
       expect(response.status).toBe(404)
       expect(await response.text()).toContain('docs/development-server.md lists what it does')
