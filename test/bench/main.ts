@@ -199,7 +199,7 @@ async function measure(
     say('SKIPPED: the other engines. Neither bao nor vault is on PATH')
   } else if (wanted('engines')) {
     say('the other engines: bare call, login and call, and writ in turns')
-    done({ engines: await measureEngines(around.vault, around.issuer, plan) })
+    done({ engines: await measureEngines(around.vault, around.issuer, { ...plan, rounds: plan.rounds / 2 }) })
   }
   if (wanted('issuance') && !around.vault.real) {
     say(
