@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { deliveryField } from '../../contract/credential.ts'
 import { durationField, nameField, textField } from '../../contract/fields.ts'
-import type { MintTarget } from '../../engines/engine.ts'
+import type { LeasedShape, MintTarget } from '../../engines/engine.ts'
 
 // The safe alphabet of Vault paths: no dot segments, no empty segments, nothing to escape (invariant 9).
 const segment = '[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9_-])?'
@@ -118,3 +118,26 @@ type Param = MintTarget['params'][string]
 /** The parameters that a document gives. */
 export const given = (params: Readonly<Record<string, Param | undefined>>): Record<string, Param> =>
   Object.fromEntries(Object.entries(params).filter((entry): entry is [string, Param] => entry[1] !== undefined))
+
+/** An engine whose every secret is read at `creds/ROLE` and ends with its lease. */
+export function readLeased<E extends string>(
+  engine: E,
+  roleIs: string,
+  answer: Pick<LeasedShape, 'fields' | 'optional' | 'id'>,
+) {
+  return {
+    schema: z.strictObject({
+      ...common,
+      engine: z.literal(engine),
+      role: roleField.describe(roleIs),
+      ttl: ttlField,
+    }),
+    callerParams: {},
+    target: ({ role }: { readonly role: string }) => ({
+      role: `creds/${role}`,
+      params: {},
+      leased: { method: 'read' as const, ...answer, revocable: true },
+    }),
+    isStatic: false,
+  }
+}
