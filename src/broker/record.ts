@@ -8,6 +8,7 @@ import type {
   EventFilter,
   StoredEntryView,
 } from '../contract/ledger.ts'
+import type { Trace } from '../contract/trace.ts'
 import { isOperator, mayHaveReceipt, mayReadEntry, mayReadLog, readableOwners } from '../grants/authority.ts'
 import type { StoredEntry } from '../ledger/ledger.ts'
 import { awaitReceipt } from '../ledger/search/await-receipt.ts'
@@ -18,6 +19,7 @@ import { personOf } from '../policy/parties.ts'
 import type { Caller } from './caller.ts'
 import type { Entered } from './desk.ts'
 import type { Stages } from './stages.ts'
+import { createTraceBack } from './tracing.ts'
 
 /** Entries as they are recorded, until `ended` is aborted or the token of the caller expires. */
 export type EntryFeed = (ended: AbortSignal) => AsyncIterable<readonly StoredEntry[]>
@@ -33,6 +35,8 @@ export interface RecordVerbs {
   receipt(caller: Caller, index: number): Promise<Result<string>>
   /** The token is verified once, now; what the caller may see is decided anew for each entry. */
   events(caller: Caller, filter: EventFilter): Promise<Result<EntryFeed>>
+  /** From a public identifier, a digest or an id to every grant it leads to, and whoever answers for each. */
+  trace(caller: Caller, q: string): Promise<Result<Trace>>
   /** Moves old entries to the archive; for operators. */
   archive(caller: Caller, request: ArchiveRequest): Promise<Result<Archived>>
   /** Lets pass who may fetch the log as it is published: checkpoints and tiles hold every entry. */
@@ -48,6 +52,7 @@ export function createRecordVerbs(
   const search = createSearch(ledger, entryIndex)
   const query = createQueries(ledger, search)
   const follow = createFeeds(ledger, search)
+  const traceBack = createTraceBack(query, policies.current)
   const noEntry = refuse('not_found', 'entry', 'no such entry')
 
   /** Where the first entry stands that a feed looks at. */
@@ -95,6 +100,10 @@ export function createRecordVerbs(
           return follow({ from, conditions, ended: AbortSignal.any([ended, expired.signal]) })
         })
       }),
+    trace: (caller, q) =>
+      entered(caller, async ({ party: { person } }) =>
+        person === undefined ? notAReader : traceBack(q, readableOwners(person)),
+      ),
     archive: (caller, { before }) =>
       entered(caller, async ({ party, by }) => {
         if (!isOperator(party)) return refuse('role_required', 'ledger.archive', 'needs an operator')

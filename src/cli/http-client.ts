@@ -53,6 +53,7 @@ import {
   type TaskView,
   taskSchema,
 } from '../contract/task.ts'
+import { type Trace, traceSchema } from '../contract/trace.ts'
 import { type Answer, type Call, send, type Target } from './broker-call.ts'
 import { CommandError, exit } from './command.ts'
 import { followEntries } from './event-stream.ts'
@@ -87,6 +88,7 @@ export interface BrokerClient {
   reloadPolicies(): Promise<PolicyStatus>
   acceptPolicies(digest: string): Promise<PolicyStatus>
   entries(filter: Readonly<Record<string, string>>): Promise<EntryList>
+  trace(q: string): Promise<Trace>
   archive(before: string | number): Promise<Archived>
   reconcile(dryRun: boolean): Promise<ReconcileResult>
   reconcileStatus(): Promise<ReconcileStatus>
@@ -170,6 +172,7 @@ export function createBrokerClient(to: Target): BrokerClient {
     reconcile: (dryRun) =>
       call(reconcileResultSchema, post('/v1/reconcile', { dry_run: dryRun }, { deadlineMs: reconcilingDeadlineMs })),
     reconcileStatus: () => call(reconcileStatusSchema, get('/v1/reconcile')),
+    trace: (q) => call(traceSchema, get(`/v1/trace?${new URLSearchParams({ q })}`)),
     entries: (filter) => call(entryListSchema, get(`/v1/ledger/entries?${new URLSearchParams(filter)}`)),
     entry: (index) => call(storedEntrySchema, get(`/v1/ledger/entries/${index}`)),
     async receipt(index) {

@@ -87,6 +87,11 @@ const commands: readonly ListedCommand[] = [
     load: async () => (await import('./commands/ledger.ts')).ledgerCommand,
   },
   {
+    name: 'trace',
+    summary: 'from a leaked user, certificate, key or token to whoever answers for it',
+    load: async () => (await import('./commands/trace.ts')).traceCommand,
+  },
+  {
     name: 'witness',
     summary: 'cosign the checkpoints of other logs',
     load: async () => (await import('./commands/witness.ts')).witnessCommand,

@@ -156,16 +156,32 @@ async function openVault(choice: VaultChoice, dataDir: string, options: StackOpt
 }
 
 /** Policies as they are on disk now; a set that cannot be read leaves the one before in force. */
-function freshPolicies(dir: string, first: PolicySet, clock: Clock): () => Promise<PolicySet> {
-  let last = first
-  let readAtMs = clock.now()
+function freshPolicies(dir: string, first: PolicySet): () => Promise<PolicySet> {
+  let last = Promise.resolve(first)
+  let read: string | undefined
   return async () => {
-    // Many tokens at once, as a test asks for them, need not read the folder each time.
-    if (clock.now() - readAtMs < 500) return last
-    readAtMs = clock.now()
-    const loaded = await loadPolicies(dir)
-    if (loaded.ok) last = loaded.set
+    const now = await stampOf(dir)
+    if (now === undefined || now !== read) {
+      read = now
+      const before = last
+      last = loadPolicies(dir).then((loaded) => (loaded.ok ? loaded.set : before))
+    }
     return last
+  }
+}
+
+/** Changes with every edit of a file below the folder. */
+async function stampOf(dir: string): Promise<string | undefined> {
+  try {
+    const files = await readdir(dir, { recursive: true })
+    const stamps = files.sort().map(async (name) => {
+      const { mtimeNs, size } = await stat(join(dir, name), { bigint: true })
+      return `${name} ${mtimeNs} ${size}`
+    })
+    return (await Promise.all(stamps)).join('\n')
+  } catch {
+    // A file went while it was looked at: whatever there is now is read.
+    return undefined
   }
 }
 
@@ -188,7 +204,7 @@ export async function startDevStack(options: StackOptions): Promise<DevStack> {
     const set = await loadOrRefuse(options.policiesDir)
     const folder = await openFolder(options.dataDir)
     closers.push(folder.close)
-    const policies = freshPolicies(options.policiesDir, set, clock)
+    const policies = freshPolicies(options.policiesDir, set)
     onProgress('starting PostgreSQL, Vault and the issuer')
     // Settled and not raced: whatever did start must be stopped when another did not.
     const [postgres, vault, issuer] = await Promise.allSettled([

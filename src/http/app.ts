@@ -28,6 +28,7 @@ import { revocationRoutes } from './routes/revocations.ts'
 import { signalRoutes } from './routes/signals.ts'
 import { taskRoutes } from './routes/tasks.ts'
 import { tokenKeyRoutes } from './routes/token-keys.ts'
+import { traceRoutes } from './routes/trace.ts'
 
 export interface AppDeps {
   readonly broker: Broker
@@ -77,6 +78,7 @@ export function createApp(deps: AppDeps): App {
     ...taskRoutes(broker),
     ...approvalRoutes(broker),
     ...ledgerRoutes(broker),
+    ...traceRoutes(broker),
     ...eventRoutes(broker, deps.clock, limits.streamBeatMs),
     ...logRoutes(broker, deps.publishedLog),
     ...policyRoutes(broker),

@@ -101,7 +101,11 @@ async function startOnce(folder: string, running: BaoProcess[]): Promise<BaoClus
         const claims = seen.map((state) => (state?.is_self === true ? Date.parse(state.active_time ?? '') : -1))
         // A server that was frozen while another took over says that it leads until it next writes: the later claim is the true one.
         const at = claims.indexOf(Math.max(...claims))
-        const agreed = seen.every((state) => !state || state.is_self === true || state.leader_address === addresses[at])
+        // A server that is sealed or down names nobody.
+        const agreed = seen.every(
+          (state) =>
+            state?.leader_address === undefined || state.is_self === true || state.leader_address === addresses[at],
+        )
         return seen[at]?.is_self === true && agreed ? nodes[at] : undefined
       },
       'a server leads',
