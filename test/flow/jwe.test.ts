@@ -187,6 +187,7 @@ describe('a proof over HTTP', () => {
         .replace('{id}', `${ids[path.split('/')[2] ?? ''] ?? 'gr'}_00000000000000000000000000`)
         .replace('{index}', '0')
         .replace('{tile}', 'entries/000')
+        .replace(/trace$/, 'trace?q=x')
       const answer = await call(method, target, { by: pair, proof: { htm: 'PUT' }, body: bodies[path] ?? {} })
       expect({ target, code: answer.body.code }, JSON.stringify(requestBody)).toEqual({ target, code: 'proof_invalid' })
     }
