@@ -55,7 +55,7 @@ export function createTraceBack(query: Query, policies: () => PolicySet): TraceB
     const base = intent ?? issued
     if (base === undefined) return undefined
     const text = (value: unknown): string | null => (typeof value === 'string' ? value : null)
-    const latest = of('grant.shortened') ?? of('grant.renewed') ?? issued
+    const latest = about.findLast(({ entry }) => endings.has(entry.kind))?.entry
     const owner = String(base.owner)
     const set = policies()
     const workload = set.byName.workload.get(String(base.workload))
@@ -131,18 +131,23 @@ class Refused extends Error {
   }
 }
 
+const idTerms = [
+  ['gr', 'grant'],
+  ['tsk', 'task'],
+  ['ap', 'approval'],
+  ['cmp', 'composite'],
+  ['rev', 'revocation'],
+  ['rq', 'request'],
+] as const
+/** Entries that say when a secret ends; the last of a grant is the one that counts. */
+const endings: ReadonlySet<unknown> = new Set(['grant.issued', 'grant.renewed', 'grant.shortened'])
 const hexOf = /^[0-9a-f]{64}$/i
 const thumbprint = /^[A-Za-z0-9_-]{43}$/
 const serialText = /^(?:[0-9a-f]{2}:?){2,32}$/i
 
 /** What a text can be in the record, by its form; the names of users and serials are tried for whatever has none. */
 function readingsOf(q: string): readonly (readonly [TermName, string])[] {
-  if (isId('gr', q)) return [['grant', q]]
-  if (isId('tsk', q)) return [['task', q]]
-  if (isId('ap', q)) return [['approval', q]]
-  if (isId('cmp', q)) return [['composite', q]]
-  if (isId('rev', q)) return [['revocation', q]]
-  if (isId('rq', q)) return [['request', q]]
+  for (const [prefix, name] of idTerms) if (isId(prefix, q)) return [[name, q]]
   if (hexOf.test(q))
     return [
       ['id', q.toLowerCase()],

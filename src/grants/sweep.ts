@@ -1,7 +1,8 @@
-import type { Clock, Timer } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import { inParallel } from '../base/in-parallel.ts'
 import type { Log } from '../base/log.ts'
+import { createRounds, type Rounds } from '../base/rounds.ts'
 import type { Approvals } from './approvals.ts'
 import type { Ender } from './end.ts'
 import { endingAtOnce } from './end-all.ts'
@@ -12,13 +13,7 @@ import { grantCounts, type Registry } from './registry.ts'
 import type { Tasks } from './tasks.ts'
 
 /** The look-out for what time ends: expired grants, tasks past their deadline, unanswered approvals, revocations to try again. */
-export interface Sweep {
-  /** One round; resolves when everything due at its start was looked at. Never rejects. */
-  once(): Promise<void>
-  start(): void
-  /** Stops after the round under way. */
-  stop(): Promise<void>
-}
+export type Sweep = Rounds
 
 const intervalMs = 1_000
 const mostARound = 500
@@ -40,12 +35,9 @@ interface Deps {
 }
 
 export function createSweep(deps: Deps): Sweep {
-  let timer: Timer | undefined
-  let round: Promise<void> = Promise.resolve()
-  let stopped = false
   let wasReady = true
 
-  async function once(): Promise<void> {
+  async function look(): Promise<void> {
     try {
       await deps.tasks.endDue(mostARound)
       await deps.approvals.expireDue(mostARound)
@@ -87,20 +79,5 @@ export function createSweep(deps: Deps): Sweep {
     }
   }
 
-  function schedule(): void {
-    if (stopped) return
-    timer = deps.clock.after(intervalMs, () => {
-      round = once().finally(schedule)
-    })
-  }
-
-  return {
-    once,
-    start: schedule,
-    async stop() {
-      stopped = true
-      timer?.cancel()
-      await round
-    },
-  }
+  return createRounds(deps.clock, intervalMs, look)
 }
